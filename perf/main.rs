@@ -1,0 +1,2 @@
+//! The load generator and the machine limits.
+fn main() {}

@@ -1,0 +1,2 @@
+//! cargo x: the project chores.
+fn main() {}

@@ -1,0 +1,1 @@
+//! client: see src/README.md.

@@ -1,0 +1,1 @@
+//! coordinator: see src/README.md.

@@ -1,0 +1,2 @@
+//! The one binary: everything is in `coretide-cli`.
+fn main() {}

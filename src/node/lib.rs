@@ -1,0 +1,1 @@
+//! node: see src/README.md.

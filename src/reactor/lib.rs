@@ -1,0 +1,1 @@
+//! reactor: see src/README.md.

@@ -1,0 +1,1 @@
+//! shard: see src/README.md.

@@ -1,0 +1,215 @@
+//! Block-aligned buffers for direct IO, filled once and then frozen into shared [`Bytes`]; a pool takes them back when
+//! the last reader drops them. The only file of this room with `unsafe`.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// The unit of direct IO: offset, length and memory address of every direct read and write are multiples of it.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Rounds up to whole blocks.
+pub const fn blocks_up(bytes: usize) -> usize {
+    bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
+}
+
+/// Rounds down to whole blocks.
+pub const fn blocks_down(bytes: usize) -> usize {
+    bytes / BLOCK_BYTES * BLOCK_BYTES
+}
+
+/// Owned memory whose address is a multiple of [`BLOCK_BYTES`], with a filled length below a fixed capacity.
+pub struct AlignedBuf {
+    memory: NonNull<u8>,
+    capacity: usize,
+    len: usize,
+    home: Option<Arc<Shelf>>,
+}
+
+// SAFETY: the buffer owns its memory exclusively; nothing in it is tied to a thread.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: shared access only reads through `&self`.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// A zeroed buffer of at least `capacity` bytes, rounded up to whole blocks (one block at least).
+    pub fn with_capacity(capacity: usize) -> AlignedBuf {
+        let capacity = blocks_up(capacity.max(1));
+        let layout = AlignedBuf::layout(capacity);
+        // SAFETY: the layout's size is not zero.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        AlignedBuf { memory, capacity, len: 0, home: None }
+    }
+
+    fn layout(capacity: usize) -> Layout {
+        Layout::from_size_align(capacity, BLOCK_BYTES).expect("buffer capacities are far below isize::MAX")
+    }
+
+    /// Filled bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when nothing is filled.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that fit in all.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Appends; panics when the capacity is exceeded, since the caller planned the layout.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        assert!(end <= self.capacity, "aligned buffer overflow: {end} of {}", self.capacity);
+        // SAFETY: the range lies inside the allocation (asserted) and `bytes` cannot overlap memory that we own mutably.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.as_ptr().add(self.len), bytes.len()) };
+        self.len = end;
+    }
+
+    /// Appends zeros up to `len` filled bytes in all.
+    pub fn zero_to(&mut self, len: usize) {
+        assert!(len >= self.len && len <= self.capacity, "aligned buffer cannot be filled to {len}");
+        // SAFETY: the range lies inside the allocation (asserted).
+        unsafe { std::ptr::write_bytes(self.memory.as_ptr().add(self.len), 0, len - self.len) };
+        self.len = len;
+    }
+
+    /// Appends zeros up to the next block border.
+    pub fn pad_to_block(&mut self) {
+        self.zero_to(blocks_up(self.len));
+    }
+
+    /// Sets the filled length, for memory that a read has filled through [`AlignedBuf::whole_mut`].
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity, "filled length beyond the capacity");
+        self.len = len;
+    }
+
+    /// The filled bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: `len` bytes from the start are initialised (zeroed at allocation, then written).
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.len) }
+    }
+
+    /// The filled bytes, to patch.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as `as_slice`, and `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), self.len) }
+    }
+
+    /// The whole capacity, as the target of a read.
+    pub fn whole_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the whole allocation was zeroed when it was made, so it is initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), self.capacity) }
+    }
+
+    /// Freezes the filled bytes into shared, immutable bytes; the memory goes back to its pool with the last of them.
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for AlignedBuf {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            let buffer = AlignedBuf { memory: self.memory, capacity: self.capacity, len: 0, home: None };
+            home.put(buffer);
+            return;
+        }
+        // SAFETY: allocated in `with_capacity` with the same layout, and given away only above.
+        unsafe { dealloc(self.memory.as_ptr(), AlignedBuf::layout(self.capacity)) };
+    }
+}
+
+struct Shelf {
+    buffer_bytes: usize,
+    keep: usize,
+    free: Mutex<Vec<AlignedBuf>>,
+}
+
+impl Shelf {
+    fn put(&self, buffer: AlignedBuf) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < self.keep {
+            free.push(buffer);
+        }
+    }
+}
+
+/// A pool of equal buffers. Buffers may be dropped on any thread; at most `keep` free ones are held.
+#[derive(Clone)]
+pub struct BufPool {
+    shelf: Arc<Shelf>,
+}
+
+impl BufPool {
+    /// A pool of buffers of `buffer_bytes` (rounded up to whole blocks) that keeps at most `keep` free ones.
+    pub fn new(buffer_bytes: usize, keep: usize) -> BufPool {
+        let buffer_bytes = blocks_up(buffer_bytes.max(1));
+        BufPool { shelf: Arc::new(Shelf { buffer_bytes, keep, free: Mutex::new(Vec::new()) }) }
+    }
+
+    /// An empty buffer of at least `capacity` bytes. Larger than the pool's size: allocated and freed on its own.
+    pub fn take(&self, capacity: usize) -> AlignedBuf {
+        if capacity > self.shelf.buffer_bytes {
+            return AlignedBuf::with_capacity(capacity);
+        }
+        let free = self.shelf.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = free.unwrap_or_else(|| AlignedBuf::with_capacity(self.shelf.buffer_bytes));
+        buffer.home = Some(Arc::clone(&self.shelf));
+        buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_pad_with_zeros() {
+        let mut buffer = AlignedBuf::with_capacity(5000);
+        assert_eq!(buffer.capacity(), 8192);
+        buffer.extend_from_slice(b"abc");
+        buffer.pad_to_block();
+        assert_eq!(buffer.len(), 4096);
+        assert_eq!(buffer.as_slice().as_ptr() as usize % BLOCK_BYTES, 0);
+        assert!(buffer.as_slice()[3..].iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn a_pool_takes_back_what_its_last_reader_drops() {
+        let pool = BufPool::new(4096, 1);
+        let mut buffer = pool.take(10);
+        buffer.extend_from_slice(&[9; 100]);
+        let address = buffer.as_slice().as_ptr() as usize;
+        let frozen = buffer.freeze();
+        let slice = frozen.slice(10..20);
+        drop(frozen);
+        assert_eq!(&slice[..], &[9; 10]);
+        drop(slice);
+        let again = pool.take(10);
+        assert_eq!(again.memory.as_ptr() as usize, address);
+        assert!(again.is_empty());
+        assert_eq!(pool.take(10_000).capacity(), 12_288);
+    }
+
+    #[test]
+    #[should_panic(expected = "overflow")]
+    fn overflow_is_refused() {
+        AlignedBuf::with_capacity(1).extend_from_slice(&[0; 5000]);
+    }
+}
