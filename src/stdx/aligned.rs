@@ -2,6 +2,7 @@
 //! the last reader drops them. The only file of this room with `unsafe`.
 
 #![allow(unsafe_code)]
+#![allow(clippy::disallowed_types)] // the pool is shared by design: buffers die on whichever thread read them last
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
