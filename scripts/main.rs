@@ -1,2 +1,33 @@
-//! cargo x: the project chores.
-fn main() {}
+//! `cargo x`: the project's chores, one module each. Nothing here is needed to build the broker.
+
+mod codegen;
+mod codegen_emit;
+mod codegen_errors;
+mod codegen_schema;
+
+use std::process::ExitCode;
+
+/// A chore: what `cargo x <name>` runs with the arguments that follow the name.
+type Chore = fn(&[String]) -> Result<(), String>;
+
+const CHORES: &[(&str, &str, Chore)] =
+    &[("codegen", "write the generated Rust from scripts/definitions (--check: only compare)", codegen::run)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let chore = arguments.first().and_then(|name| CHORES.iter().find(|(known, ..)| known == name));
+    let Some((name, _, run)) = chore else {
+        eprintln!("cargo x <chore>, one of:");
+        for (name, help, _) in CHORES {
+            eprintln!("  {name:<10} {help}");
+        }
+        return ExitCode::from(2);
+    };
+    match run(&arguments[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("cargo x {name}: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
