@@ -3,3 +3,4 @@
 
 pub mod aligned;
 pub mod prng;
+pub mod varint;
