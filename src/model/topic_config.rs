@@ -75,7 +75,7 @@ impl Default for TopicConfig {
             flush_ms: i64::MAX,
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,
-            max_decompressed_message_bytes: i64::MAX,
+            max_decompressed_message_bytes: 2_147_483_639,
             message_timestamp_type: TimestampType::CreateTime,
             message_timestamp_before_max_ms: i64::MAX,
             message_timestamp_after_max_ms: 3_600_000,

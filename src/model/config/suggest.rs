@@ -1,0 +1,65 @@
+//! The nearest known name to a mistyped one.
+
+use super::key::Scope;
+use super::table;
+
+/// Longer names than this are not compared.
+const MAX_NAME_BYTES: usize = 128;
+
+/// The key whose name needs the fewest edits, if they are few enough to be a slip.
+pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
+    if name.len() > MAX_NAME_BYTES {
+        return None;
+    }
+    let allowed = (name.len() / 4).clamp(1, 5);
+    table::keys(scope)
+        .filter(|key| !key.internal)
+        .map(|key| (edits(name.as_bytes(), key.name.as_bytes()), key.name))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein's distance: insertions, deletions and replacements of one byte.
+fn edits(left: &[u8], right: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        for (left, right, expected) in
+            [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("log.dir", "log.dirs", 1), ("abc", "cab", 2)]
+        {
+            assert_eq!(edits(left.as_bytes(), right.as_bytes()), expected, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn slips_find_their_key_and_nonsense_finds_none() {
+        let cases = [
+            ("log.retention.mss", Some("log.retention.ms")),
+            ("log_retention_hours", Some("log.retention.hours")),
+            ("advertised.listener", Some("advertised.listeners")),
+            ("coretide.shard", Some("coretide.shards")),
+            ("zookeeper.connect", None),
+            ("x", None),
+        ];
+        for (typed, expected) in cases {
+            assert_eq!(nearest(Scope::Broker, typed), expected, "{typed}");
+        }
+    }
+}
