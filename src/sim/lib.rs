@@ -1,1 +1,4 @@
-//! sim: see src/README.md.
+//! The simulator: whole shards on a virtual disk, network and clock, with virtual clients and judges. One seed, one run.
+//! Must never touch: real IO, real time. The judges share no code with what they judge.
+
+pub mod disk;

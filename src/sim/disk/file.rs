@@ -1,0 +1,182 @@
+//! One file of the virtual disk: what is on stable storage, and which sectors have newer versions that are not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coretide_stdx::prng::Prng;
+
+use super::{CutMode, SECTOR_BYTES};
+
+type Sector = Arc<[u8; SECTOR_BYTES]>;
+
+/// Unsynced versions of one sector that a power cut may choose from; older ones are forgotten.
+const VERSIONS_MAX: usize = 4;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct SimFile {
+    /// Sectors on stable storage; an absent one is zeros.
+    stable: BTreeMap<u64, Sector>,
+    /// Newer versions of sectors, oldest first.
+    unsynced: BTreeMap<u64, Vec<Sector>>,
+    stable_len: u64,
+    len: u64,
+    /// Lengths the file had since its last sync, oldest first.
+    unsynced_lens: Vec<u64>,
+}
+
+impl SimFile {
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn read(&self, at: u64, len: u64) -> Vec<u8> {
+        let end = (at + len).min(self.len);
+        let mut out = Vec::with_capacity(end.saturating_sub(at) as usize);
+        let mut here = at;
+        while here < end {
+            let (sector, skip) = place(here);
+            let take = (SECTOR_BYTES - skip).min((end - here) as usize);
+            out.extend_from_slice(&self.newest(sector)[skip..skip + take]);
+            here += take as u64;
+        }
+        out
+    }
+
+    pub fn write(&mut self, at: u64, bytes: &[u8]) {
+        self.write_chosen(at, bytes, |_| true);
+        self.set_len(self.len.max(at + bytes.len() as u64));
+    }
+
+    /// Any of the write's sectors, as a process or device that dies half-way leaves it.
+    pub fn write_some(&mut self, at: u64, bytes: &[u8], prng: &mut Prng) {
+        let (kind, upto) = (prng.below(3), prng.below(bytes.len() as u64 / SECTOR_BYTES as u64 + 1));
+        let mut reached = self.len;
+        let first = at / SECTOR_BYTES as u64;
+        self.write_chosen(at, bytes, |sector| {
+            let chosen = match kind {
+                0 => sector - first < upto,
+                1 => sector - first >= upto,
+                _ => prng.chance(1, 2),
+            };
+            if chosen {
+                reached = reached.max(((sector + 1) * SECTOR_BYTES as u64).min(at + bytes.len() as u64));
+            }
+            chosen
+        });
+        self.set_len(reached);
+    }
+
+    pub fn truncate(&mut self, len: u64) {
+        if len < self.len {
+            // What lay beyond reads as zeros if the file grows again.
+            let (first, skip) = place(len);
+            let gone: Vec<u64> = self.unsynced.range(first..).map(|(&sector, _)| sector).collect();
+            let stable: Vec<u64> = self.stable.range(first..).map(|(&sector, _)| sector).collect();
+            for sector in gone.into_iter().chain(stable) {
+                let mut content = *self.newest(sector);
+                let from = if sector == first { skip } else { 0 };
+                content[from..].fill(0);
+                self.push_version(sector, Arc::new(content));
+            }
+        }
+        self.set_len(len);
+    }
+
+    /// Everything becomes stable.
+    pub fn sync(&mut self) {
+        for (sector, mut versions) in std::mem::take(&mut self.unsynced) {
+            self.stable.extend(versions.pop().map(|newest| (sector, newest)));
+        }
+        self.stable_len = self.len;
+        self.unsynced_lens.clear();
+    }
+
+    /// A durable write: these bytes, and a length that reaches them.
+    pub fn pin(&mut self, at: u64, len: u64) {
+        let (first, _) = place(at);
+        let (last, _) = place(at + len.max(1) - 1);
+        for sector in first..=last {
+            if let Some(mut versions) = self.unsynced.remove(&sector) {
+                self.stable.extend(versions.pop().map(|newest| (sector, newest)));
+            }
+        }
+        if self.stable_len < at + len {
+            self.stable_len = self.len;
+            self.unsynced_lens.clear();
+        }
+    }
+
+    /// A failed sync: what was pending never gets to stable storage, nor is it readable any more.
+    pub fn forget_unsynced(&mut self) {
+        self.power_cut(CutMode::LoseAll, &mut Prng::new(0));
+    }
+
+    pub fn power_cut(&mut self, mode: CutMode, prng: &mut Prng) {
+        for (sector, versions) in std::mem::take(&mut self.unsynced) {
+            let chosen = match mode {
+                CutMode::KeepAll => versions.len(),
+                CutMode::LoseAll => 0,
+                CutMode::Torn => prng.below(versions.len() as u64 + 1) as usize,
+            };
+            if let Some(place) = chosen.checked_sub(1) {
+                self.stable.insert(sector, versions[place].clone());
+            }
+        }
+        let lens = std::mem::take(&mut self.unsynced_lens);
+        let chosen = match mode {
+            CutMode::KeepAll => lens.len(),
+            CutMode::LoseAll => 0,
+            CutMode::Torn => prng.below(lens.len() as u64 + 1) as usize,
+        };
+        if let Some(place) = chosen.checked_sub(1) {
+            self.stable_len = lens[place];
+        }
+        self.len = self.stable_len;
+        let (first, skip) = place(self.len);
+        self.stable.retain(|&sector, _| sector < first || (sector == first && skip > 0));
+        if skip > 0
+            && let Some(last) = self.stable.get_mut(&first)
+        {
+            Arc::make_mut(last)[skip..].fill(0);
+        }
+    }
+
+    fn write_chosen(&mut self, at: u64, bytes: &[u8], mut choose: impl FnMut(u64) -> bool) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let (sector, skip) = place(at + done as u64);
+            let take = (SECTOR_BYTES - skip).min(bytes.len() - done);
+            if choose(sector) {
+                let mut content = *self.newest(sector);
+                content[skip..skip + take].copy_from_slice(&bytes[done..done + take]);
+                self.push_version(sector, Arc::new(content));
+            }
+            done += take;
+        }
+    }
+
+    fn push_version(&mut self, sector: u64, content: Sector) {
+        let versions = self.unsynced.entry(sector).or_default();
+        if versions.len() == VERSIONS_MAX {
+            versions.remove(0);
+        }
+        versions.push(content);
+    }
+
+    fn set_len(&mut self, len: u64) {
+        if len != self.len {
+            self.len = len;
+            self.unsynced_lens.push(len);
+        }
+    }
+
+    fn newest(&self, sector: u64) -> &[u8; SECTOR_BYTES] {
+        const ZEROS: &[u8; SECTOR_BYTES] = &[0; SECTOR_BYTES];
+        let unsynced = self.unsynced.get(&sector).and_then(|versions| versions.last());
+        unsynced.or_else(|| self.stable.get(&sector)).map_or(ZEROS, |content| content)
+    }
+}
+
+fn place(at: u64) -> (u64, usize) {
+    (at / SECTOR_BYTES as u64, (at % SECTOR_BYTES as u64) as usize)
+}
