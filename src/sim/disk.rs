@@ -233,9 +233,9 @@ impl SimDisk {
     }
 
     fn write(&mut self, path: &str, at: u64, bytes: &Bytes, direct: bool, durability: Durability) -> OpResult {
-        let aligned = at % DIRECT_BLOCK_BYTES == 0
-            && bytes.len() as u64 % DIRECT_BLOCK_BYTES == 0
-            && bytes.as_ptr() as usize % SECTOR_BYTES == 0;
+        let aligned = at.is_multiple_of(DIRECT_BLOCK_BYTES)
+            && (bytes.len() as u64).is_multiple_of(DIRECT_BLOCK_BYTES)
+            && (bytes.as_ptr() as usize).is_multiple_of(SECTOR_BYTES);
         if direct && !aligned {
             return Err(error("write", path, 22));
         }
