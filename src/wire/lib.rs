@@ -12,15 +12,21 @@
 
 pub mod api;
 pub mod error;
+pub mod fetch;
 pub mod header;
 mod message;
 pub mod messages;
+pub mod produce;
 pub mod reader;
 pub mod records;
+pub mod response;
+pub mod topic;
 pub mod writer;
 
 pub use api::ApiKey;
 pub use error::{DecodeError, EncodeError};
 pub use message::Message;
 pub use reader::Reader;
+pub use response::{encode_request, encode_response};
+pub use topic::{CurrentLeader, NodeEndpoint, TopicRef};
 pub use writer::Writer;

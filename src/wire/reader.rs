@@ -175,6 +175,12 @@ impl<'a> Reader<'a> {
         self.length(flexible)?.map(|length| self.take_bytes(length)).transpose()
     }
 
+    /// Steps over BYTES, RECORDS or their compact forms.
+    pub fn skip_nullable_bytes(&mut self, flexible: bool) -> Result<(), DecodeError> {
+        let length = self.length(flexible)?.unwrap_or(0);
+        self.take(length).map(|_| ())
+    }
+
     /// Bytes that may not be null.
     pub fn bytes(&mut self, flexible: bool) -> Result<Bytes, DecodeError> {
         self.nullable_bytes(flexible)?.ok_or(DecodeError::Null)
