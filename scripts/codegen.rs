@@ -122,7 +122,7 @@ fn read_json(path: &Path) -> Result<Value, String> {
 fn rustfmt(root: &Path, text: &str) -> Result<String, String> {
     let mut child = Command::new("rustfmt")
         .args(["--edition", "2024", "--config-path"])
-        .arg(root.join("rustfmt.toml"))
+        .arg(root.join(".rustfmt.toml"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

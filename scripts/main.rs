@@ -4,14 +4,19 @@ mod codegen;
 mod codegen_emit;
 mod codegen_errors;
 mod codegen_schema;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
 /// A chore: what `cargo x <name>` runs with the arguments that follow the name.
 type Chore = fn(&[String]) -> Result<(), String>;
 
-const CHORES: &[(&str, &str, Chore)] =
-    &[("codegen", "write the generated Rust from scripts/definitions (--check: only compare)", codegen::run)];
+const CHORES: &[(&str, &str, Chore)] = &[
+    ("test", "run everything CI runs (an argument: only the steps whose names contain it)", test::run),
+    ("tidy", "check the rules of style and the map of rooms", tidy::run),
+    ("codegen", "write the generated Rust from scripts/definitions (--check: only compare)", codegen::run),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

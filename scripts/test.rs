@@ -32,13 +32,23 @@ const STEPS: &[Step] = &[
         needs: Some((&["cargo", "clippy", "--version"], "clippy is not installed (rustup component add clippy)")),
     },
     Step { name: "generated code", command: &["cargo", "x", "codegen", "--check"], needs: None },
-    Step { name: "unit, property, simulator and black-box tests", command: &["cargo", "test", "--workspace"], needs: None },
+    Step {
+        name: "unit, property, simulator and black-box tests",
+        command: &["cargo", "test", "--workspace"],
+        needs: None,
+    },
     Step { name: "release build", command: &["cargo", "build", "--release"], needs: None },
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
 ];
 
-/// Runs the steps (all of them, or those whose names contain `only`); true when nothing failed.
-pub fn run(root: &Path, only: Option<&str>) -> bool {
+/// Runs the steps: all of them, or those whose names contain the first argument.
+pub fn run(arguments: &[String]) -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let only = arguments.first().map(String::as_str);
+    if run_steps(root, only) { Ok(()) } else { Err("not everything passed, see the summary".to_string()) }
+}
+
+fn run_steps(root: &Path, only: Option<&str>) -> bool {
     let in_ci = env::var_os("CI").is_some();
     let mut results = Vec::new();
     for step in STEPS.iter().filter(|step| only.is_none_or(|part| step.name.contains(part))) {
