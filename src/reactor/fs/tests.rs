@@ -1,0 +1,101 @@
+//! The operations on a real folder.
+
+use super::*;
+
+fn disk() -> (tempfile::TempDir, Disk) {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder on a real disk");
+    let direct = crate::probe::takes_direct_io(dir.path()).is_ok();
+    let disk = Disk::new(dir.path(), direct);
+    (dir, disk)
+}
+
+fn path(name: &str) -> String {
+    name.to_string()
+}
+
+fn aligned(byte: u8, blocks: usize) -> Bytes {
+    let mut buffer = AlignedBuf::with_capacity(blocks * BLOCK_BYTES);
+    buffer.extend_from_slice(&vec![byte; blocks * BLOCK_BYTES]);
+    buffer.freeze()
+}
+
+#[test]
+fn direct_writes_read_back_at_any_offset_and_stop_at_the_end() {
+    let (_dir, disk) = disk();
+    let write = FileOp::Write { path: path("a/b/x"), at: 4096, bytes: aligned(7, 3), direct: true, durable: true };
+    assert_eq!(disk.execute(&write), Ok(FileOk::Done));
+    for direct in [true, false] {
+        let read = |at, len| disk.execute(&FileOp::Read { path: path("a/b/x"), at, len, direct });
+        let mut expected = vec![0; 100];
+        expected.extend_from_slice(&[7; 50]);
+        assert_eq!(read(3996, 150), Ok(FileOk::Data(Bytes::from(expected))));
+        assert_eq!(read(16380, 1 << 30), Ok(FileOk::Data(Bytes::from(vec![7; 4]))));
+        assert_eq!(read(1 << 40, 10), Ok(FileOk::Data(Bytes::new())));
+    }
+}
+
+#[test]
+fn allocation_with_zeros_only_ever_grows_and_truncation_cuts() {
+    let (_dir, disk) = disk();
+    let len = |disk: &Disk| disk.execute(&FileOp::Len { path: path("j") });
+    let allocate = |len, zeros| disk.execute(&FileOp::Allocate { path: path("j"), len, zeros });
+    assert_eq!(allocate(3 << 20, true), Ok(FileOk::Done));
+    assert_eq!(len(&disk), Ok(FileOk::Len(3 << 20)));
+    let write = FileOp::Write { path: path("j"), at: 0, bytes: aligned(1, 1), direct: true, durable: false };
+    assert_eq!(disk.execute(&write), Ok(FileOk::Done));
+    assert_eq!(allocate(1 << 20, true), Ok(FileOk::Done));
+    assert_eq!(allocate(4 << 20, false), Ok(FileOk::Done));
+    assert_eq!(len(&disk), Ok(FileOk::Len(4 << 20)));
+    let read = disk.execute(&FileOp::Read { path: path("j"), at: 4095, len: 2, direct: false });
+    assert_eq!(read, Ok(FileOk::Data(Bytes::from_static(&[1, 0]))));
+    assert_eq!(disk.execute(&FileOp::Truncate { path: path("j"), len: 5 }), Ok(FileOk::Done));
+    assert_eq!(len(&disk), Ok(FileOk::Len(5)));
+}
+
+#[test]
+fn a_recreated_folder_is_not_served_from_old_descriptors() {
+    let (_dir, disk) = disk();
+    let write = |byte| FileOp::Write {
+        path: path("t-0/log"),
+        at: 0,
+        bytes: Bytes::from(vec![byte; 4]),
+        direct: false,
+        durable: false,
+    };
+    let read = FileOp::Read { path: path("t-0/log"), at: 0, len: 4, direct: false };
+    assert!(disk.execute(&write(1)).is_ok());
+    assert!(disk.execute(&FileOp::RenameDir { from: path("t-0"), to: path("t-0.gone") }).is_ok());
+    assert!(disk.execute(&write(2)).is_ok());
+    assert_eq!(disk.execute(&read), Ok(FileOk::Data(Bytes::from_static(&[2; 4]))));
+    assert!(disk.execute(&FileOp::RemoveDir { path: path("t-0.gone") }).is_ok());
+    assert!(disk.execute(&FileOp::RemoveDir { path: path("t-0.gone") }).is_ok());
+    assert_eq!(disk.execute(&FileOp::List { path: path("") }), Ok(FileOk::Names(vec![path("t-0")])));
+    assert!(is_under("t-0/log", "t-0") && is_under("t-0", "t-0") && !is_under("t-01/log", "t-0"));
+}
+
+#[test]
+fn execution_stops_at_the_first_failure_and_names_it() {
+    let (_dir, disk) = disk();
+    let ops = [
+        FileOp::MakeDir { path: path("d") },
+        FileOp::Sync { path: path("absent") },
+        FileOp::MakeDir { path: path("never") },
+    ];
+    let results = disk.execute_all(&ops);
+    assert_eq!(results.len(), 2);
+    let error = results[1].clone().expect_err("the file is absent");
+    assert_eq!((error.op, error.errno), ("fdatasync", libc::ENOENT));
+    assert!(disk.execute(&FileOp::SyncDir { path: path("") }).is_ok());
+    assert_eq!(disk.execute(&FileOp::List { path: path("") }), Ok(FileOk::Names(vec![path("d")])));
+}
+
+#[test]
+fn open_descriptors_stay_below_their_limit() {
+    let (_dir, disk) = disk();
+    for n in 0..OPEN_FILES_MAX + 10 {
+        let bytes = Bytes::from_static(b"x");
+        let write = FileOp::Write { path: format!("f{n}"), at: 0, bytes, direct: false, durable: false };
+        assert!(disk.execute(&write).is_ok());
+    }
+    assert_eq!(disk.open.lock().expect("not poisoned").by_path.len(), OPEN_FILES_MAX);
+}
