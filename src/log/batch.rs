@@ -253,3 +253,6 @@ impl Iterator for BatchWalk<'_> {
         Some((position, header))
     }
 }
+
+#[cfg(test)]
+mod tests;

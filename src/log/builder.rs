@@ -122,3 +122,6 @@ impl BatchBuilder {
         seal(out, &mut self.header)
     }
 }
+
+#[cfg(test)]
+mod tests;

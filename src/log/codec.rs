@@ -245,3 +245,6 @@ pub fn compress(compression: Compression, input: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

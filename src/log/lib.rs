@@ -7,3 +7,6 @@ pub mod codec;
 pub mod io;
 pub mod records;
 pub mod timestamps;
+
+#[cfg(test)]
+mod samples;

@@ -80,7 +80,7 @@ impl<'a> RecordIter<'a> {
 impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<Record<'a>, BatchError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Result<Record<'a>, BatchError>> {
         if self.ended {
             return None;
@@ -108,7 +108,7 @@ impl<'a> Iterator for RecordIter<'a> {
 const BAD_NUMBER: &str = "a number is cut off or too long";
 const BAD_LENGTH: &str = "a length is negative or larger than the bytes left";
 
-#[inline]
+#[inline(always)]
 fn take_bytes<'a>(bytes: &mut &'a [u8], len: i32) -> Result<&'a [u8], &'static str> {
     let len = usize::try_from(len).map_err(|_| BAD_LENGTH)?;
     let (taken, rest) = bytes.split_at_checked(len).ok_or(BAD_LENGTH)?;
@@ -116,7 +116,7 @@ fn take_bytes<'a>(bytes: &mut &'a [u8], len: i32) -> Result<&'a [u8], &'static s
     Ok(taken)
 }
 
-#[inline]
+#[inline(always)]
 fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
     match varint::take_i32(bytes).ok_or(BAD_NUMBER)? {
         -1 => Ok(None),
@@ -131,7 +131,7 @@ fn take_header<'a>(bytes: &mut &'a [u8]) -> Result<Header<'a>, &'static str> {
     Ok(Header { key, value })
 }
 
-#[inline]
+#[inline(always)]
 fn take_record<'a>(bytes: &mut &'a [u8]) -> Result<Record<'a>, &'static str> {
     let len = varint::take_i32(bytes).ok_or(BAD_NUMBER)?;
     let mut body = take_bytes(bytes, len)?;
@@ -149,10 +149,13 @@ fn take_record<'a>(bytes: &mut &'a [u8]) -> Result<Record<'a>, &'static str> {
     Ok(Record { attributes: attributes as i8, timestamp_delta, offset_delta, key, value, headers })
 }
 
-#[inline]
+#[inline(always)]
 fn take_headers<'a>(body: &mut &'a [u8]) -> Result<Headers<'a>, &'static str> {
     let count = varint::take_i32(body).ok_or(BAD_NUMBER)?;
     let count = u32::try_from(count).map_err(|_| "the number of headers is negative")?;
+    if count == 0 {
+        return Ok(Headers::default());
+    }
     let all = *body;
     for _ in 0..count {
         take_header(body)?;

@@ -71,3 +71,6 @@ pub fn max_timestamp_offset(batch: &[u8]) -> Result<Option<TimestampOffset>, Bat
     let header = peek_header(batch)?;
     find_by_timestamp(batch, header.max_timestamp, header.base_offset)
 }
+
+#[cfg(test)]
+mod tests;

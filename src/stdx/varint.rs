@@ -10,24 +10,33 @@ pub const MAX_LEN_64: usize = 10;
 /// Takes an unsigned 32-bit varint off the front.
 #[inline]
 pub fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
-    let (&first, rest) = bytes.split_first()?;
-    if first < 0x80 {
-        *bytes = rest;
-        return Some(u32::from(first));
+    match **bytes {
+        [first, ref rest @ ..] if first < 0x80 => {
+            *bytes = rest;
+            Some(u32::from(first))
+        }
+        [first, second, ref rest @ ..] if second < 0x80 => {
+            *bytes = rest;
+            Some(u32::from(first & 0x7f) | u32::from(second) << 7)
+        }
+        _ => u32::try_from(take_long(bytes, MAX_LEN_32)?).ok(),
     }
-    let value = take_long(bytes, MAX_LEN_32)?;
-    u32::try_from(value).ok()
 }
 
 /// Takes an unsigned 64-bit varint off the front.
 #[inline]
 pub fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
-    let (&first, rest) = bytes.split_first()?;
-    if first < 0x80 {
-        *bytes = rest;
-        return Some(u64::from(first));
+    match **bytes {
+        [first, ref rest @ ..] if first < 0x80 => {
+            *bytes = rest;
+            Some(u64::from(first))
+        }
+        [first, second, ref rest @ ..] if second < 0x80 => {
+            *bytes = rest;
+            Some(u64::from(first & 0x7f) | u64::from(second) << 7)
+        }
+        _ => take_long(bytes, MAX_LEN_64),
     }
-    take_long(bytes, MAX_LEN_64)
 }
 
 /// Takes a zigzag-coded 32-bit varint off the front.
@@ -44,6 +53,7 @@ pub fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
     Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
+#[inline(never)]
 fn take_long(bytes: &mut &[u8], max_len: usize) -> Option<u64> {
     let mut value = 0u64;
     for (place, &byte) in bytes.iter().take(max_len).enumerate() {

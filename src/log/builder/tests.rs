@@ -1,0 +1,68 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::{check_crc, peek_header};
+use crate::codec::Codec;
+use crate::samples::{Owned, build, codecs, push, read_back, records};
+
+proptest! {
+    #[test]
+    fn what_is_built_is_read_back(codec in codecs(), records in records()) {
+        let batch = build(Compression::of(codec), &records);
+        let header = check_crc(&batch).unwrap();
+        prop_assert_eq!(header.total_bytes(), batch.len());
+        prop_assert_eq!(header.codec().unwrap(), codec);
+        prop_assert_eq!(header.record_count as usize, records.len());
+        prop_assert_eq!(header.last_offset_delta, header.record_count - 1);
+        prop_assert_eq!(header.max_timestamp, records.iter().map(|r| r.timestamp_ms).max().unwrap());
+        prop_assert_eq!(read_back(&batch), records);
+    }
+
+    #[test]
+    fn another_implementation_reads_the_same(records in records()) {
+        // The oracle keeps headers in a map with text keys: one header per record, so that it loses none.
+        let records: Vec<Owned> =
+            records.into_iter().map(|mut record| { record.headers.truncate(1); record }).collect();
+        let mut builder = BatchBuilder::new(Compression::default()).producer(7, 3, 11).transactional();
+        records.iter().for_each(|record| push(&mut builder, record));
+        let decoded = kafka_protocol::records::RecordBatchDecoder::decode(&mut builder.build()).unwrap().records;
+        prop_assert_eq!(decoded.len(), records.len());
+        for (index, (theirs, ours)) in decoded.iter().zip(&records).enumerate() {
+            prop_assert_eq!(theirs.offset, index as i64);
+            prop_assert_eq!(theirs.sequence, 11 + index as i32);
+            prop_assert_eq!((theirs.producer_id, theirs.producer_epoch, theirs.transactional), (7, 3, true));
+            prop_assert_eq!(theirs.timestamp, ours.timestamp_ms);
+            prop_assert_eq!(theirs.key.as_deref(), ours.key.as_deref());
+            prop_assert_eq!(theirs.value.as_deref(), ours.value.as_deref());
+            let headers: Vec<_> = theirs.headers.iter()
+                .map(|(key, value)| (key.as_bytes().to_vec(), value.as_ref().map(|value| value.to_vec()))).collect();
+            prop_assert_eq!(&headers, &ours.headers);
+        }
+    }
+}
+
+#[test]
+fn a_control_batch_says_so() {
+    let mut builder = BatchBuilder::new(Compression::default()).producer(5, 1, -1).transactional().control();
+    builder.push(42, Some(&[0, 0, 0, 1]), Some(&[0, 0, 0, 0, 0, 9]), &[]);
+    let header = peek_header(&builder.build()).unwrap();
+    assert!(header.is_control() && header.is_transactional() && header.has_producer_id());
+    assert_eq!((header.base_sequence, header.max_timestamp, header.leader_epoch), (-1, 42, -1));
+}
+
+#[test]
+fn duplicate_header_keys_and_null_values_survive_in_order() {
+    let record = Owned {
+        timestamp_ms: 1,
+        key: None,
+        value: Some(Vec::new()),
+        headers: vec![
+            (b"k".to_vec(), Some(b"1".to_vec())),
+            (b"k".to_vec(), None),
+            (Vec::new(), Some(Vec::new())),
+            (b"k".to_vec(), Some(b"1".to_vec())),
+        ],
+    };
+    let batch = build(Compression::of(Codec::Zstd), std::slice::from_ref(&record));
+    assert_eq!(read_back(&batch), [record]);
+}

@@ -1,0 +1,136 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn compressed(codec: Codec, input: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    compress(Compression::of(codec), input, &mut out);
+    out
+}
+
+fn texts() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![vec(any::<u8>(), 0..300), vec(97u8..100, 0..200_000)]
+}
+
+fn squeezing() -> impl Strategy<Value = Codec> {
+    prop::sample::select(Codec::ALL[1..].to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_codec_gives_back_what_it_took(codec in crate::samples::codecs(), input in texts()) {
+        let packed = compressed(codec, &input);
+        prop_assert_eq!(decompress(codec, &packed, input.len() as u64).unwrap(), input.clone());
+        if !input.is_empty() {
+            let limit = input.len() as u64 - 1;
+            prop_assert_eq!(decompress(codec, &packed, limit), Err(CodecError::TooLarge { max_bytes: limit }));
+        }
+    }
+
+    #[test]
+    fn a_cut_off_input_never_yields_everything(codec in squeezing(), input in vec(97u8..100, 1..5000), cut in 0.0..1.0) {
+        let packed = compressed(codec, &input);
+        let cut = (packed.len() as f64 * cut) as usize;
+        if let Ok(out) = decompress(codec, &packed[..cut], 1 << 20) {
+            // The end mark of an lz4 frame may be missing; the record walk behind this counts what came out.
+            prop_assert!(out.len() < input.len() || codec == Codec::Lz4, "{} of {}", out.len(), input.len());
+        }
+    }
+
+    #[test]
+    fn garbage_is_an_error_or_bounded(codec in squeezing(), garbage in vec(any::<u8>(), 0..400), magic: bool) {
+        let mut input = if magic { compressed(codec, b"")[..4.min(compressed(codec, b"").len())].to_vec() } else { Vec::new() };
+        input.extend(garbage);
+        if let Ok(out) = decompress(codec, &input, 10_000) {
+            prop_assert!(out.len() <= 10_000);
+        }
+    }
+
+    #[test]
+    fn a_decompressor_is_reusable_after_any_failure(cut in 1usize..60, input in vec(97u8..100, 100..5000)) {
+        let packed = compressed(Codec::Zstd, &input);
+        let mut decompressor = Decompressor::default();
+        let mut out = Vec::new();
+        let _ = decompressor.decompress(Codec::Zstd, &packed[..packed.len() - cut.min(packed.len())], 1 << 20, &mut out);
+        decompressor.decompress(Codec::Zstd, &packed, 1 << 20, &mut out).unwrap();
+        prop_assert_eq!(&out, &input);
+        decompressor.decompress(Codec::Zstd, &packed, 1 << 20, &mut out).unwrap();
+        prop_assert_eq!(&out, &input);
+    }
+}
+
+#[test]
+fn ids_and_names_are_kafkas() {
+    for (id, name) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
+        let codec: Codec = name.parse().unwrap();
+        assert_eq!((codec.id() as usize, codec.to_string()), (id, name.to_string()));
+        assert_eq!(Codec::from_id(id as u8), Some(codec));
+    }
+    assert_eq!(Codec::from_id(5), None);
+    assert!("brotli".parse::<Codec>().is_err());
+}
+
+#[test]
+fn bombs_stop_at_the_cap() {
+    let zeros = vec![0u8; 32 << 20];
+    for codec in Codec::ALL {
+        let packed = compressed(codec, &zeros);
+        let mut out = Vec::new();
+        let result = Decompressor::default().decompress(codec, &packed, 1 << 20, &mut out);
+        assert_eq!(result, Err(CodecError::TooLarge { max_bytes: 1 << 20 }), "{codec}");
+        assert!(out.capacity() <= 4 << 20, "{codec} took {} bytes", out.capacity());
+    }
+}
+
+#[test]
+fn declared_sizes_are_not_believed() {
+    // Raw snappy that announces 4 GiB - 1 in 5 bytes and holds one literal.
+    let raw = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, b'a'];
+    assert!(matches!(decompress(Codec::Snappy, &raw, u64::MAX), Err(CodecError::Malformed { .. })));
+    // The Java framing with a block length beyond the input.
+    let mut framed = compressed(Codec::Snappy, b"");
+    framed.extend_from_slice(&[0x7f, 0xff, 0xff, 0xff, 1, 0, b'a']);
+    assert!(matches!(decompress(Codec::Snappy, &framed, u64::MAX), Err(CodecError::Malformed { .. })));
+    // A zstd frame that declares 1 TiB of content and holds none.
+    let mut zstd = vec![0x28, 0xb5, 0x2f, 0xfd, 0b1110_0000];
+    zstd.extend_from_slice(&(1u64 << 40).to_le_bytes());
+    zstd.extend_from_slice(&[1, 0, 0]);
+    assert!(decompress(Codec::Zstd, &zstd, u64::MAX).is_err());
+}
+
+#[test]
+fn snappy_is_read_raw_and_framed_and_written_framed() {
+    let text = b"librdkafka writes raw snappy, Java frames it. ".repeat(2000);
+    let raw = snap::raw::Encoder::new().compress_vec(&text).unwrap();
+    assert_eq!(decompress(Codec::Snappy, &raw, 1 << 20).unwrap(), text);
+    let framed = compressed(Codec::Snappy, &text);
+    assert!(framed.starts_with(b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"));
+    assert_eq!(decompress(Codec::Snappy, &framed, 1 << 20).unwrap(), text);
+    let twice = [framed.as_slice(), &framed].concat();
+    assert_eq!(decompress(Codec::Snappy, &twice, 1 << 20).unwrap().len(), 2 * text.len());
+}
+
+#[test]
+fn lz4_is_framed_with_independent_64k_blocks() {
+    let packed = compressed(Codec::Lz4, &b"lz4 ".repeat(50_000));
+    assert_eq!(packed[..4], [0x04, 0x22, 0x4d, 0x18]);
+    assert_eq!(packed[4] & 0b1110_0000, 0b0110_0000, "version 1, independent blocks");
+    assert_eq!(packed[5], 0x40, "blocks of 64 KiB");
+}
+
+#[test]
+fn levels_change_the_size() {
+    let line = |n: u32| format!("order {n} of customer {} in shop {} was paid\n", n * 7919 % 1009, n * 104_729 % 83);
+    let text: Vec<u8> = (0..5000).flat_map(|n| line(n).into_bytes()).collect();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let size = |level| {
+            let mut out = Vec::new();
+            compress(Compression { codec, level: Some(level) }, &text, &mut out);
+            out.len()
+        };
+        assert!(size(1) > size(9), "{codec}");
+    }
+}
