@@ -1,6 +1,7 @@
 //! `cargo x codegen`: checked-in Rust from the definitions in `scripts/definitions`: the messages and record formats of
 //! `src/wire/messages` and the error codes of `src/model/error.rs`. `--check` compares and writes nothing.
 
+use crate::codegen_arbitrary;
 use crate::codegen_emit;
 use crate::codegen_errors;
 use crate::codegen_schema::{Message, snake_case};
@@ -76,6 +77,8 @@ fn outputs(root: &Path) -> Result<BTreeMap<PathBuf, String>, String> {
     );
     raw.insert(PathBuf::from(format!("{MESSAGES}.rs")), codegen_emit::module_list(&modules));
     raw.insert(PathBuf::from(format!("{MESSAGES}/api_key.rs")), codegen_emit::api_keys(&modules));
+    raw.insert(PathBuf::from("src/wire/tests/all_messages.rs"), codegen_arbitrary::visitor(&modules));
+    raw.insert(PathBuf::from("src/wire/tests/generated.rs"), codegen_arbitrary::emit(&modules));
     for (module, messages) in &modules {
         raw.insert(PathBuf::from(format!("{MESSAGES}/{module}.rs")), codegen_emit::module(messages));
     }

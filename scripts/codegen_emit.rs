@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// When a field exists among the versions of its struct.
-enum When {
+pub enum When {
+    /// In every version.
     Always,
+    /// Under this condition on `version`.
     If(String),
 }
 
-fn when(versions: Versions, within: Versions) -> When {
+/// The condition under which a field of `versions` exists in a struct of `within`.
+pub fn when(versions: Versions, within: Versions) -> When {
     let versions = versions.intersect(within);
     assert!(!versions.is_empty(), "callers leave out what never exists");
     match (versions.from > within.from, versions.to < within.to) {
@@ -447,7 +450,8 @@ fn is_default_of_type(field: &Field) -> bool {
         || matches!(field.default.as_deref(), None | Some("" | "0" | "false"))
 }
 
-fn default_value(field: &Field) -> String {
+/// The default as a Rust expression.
+pub fn default_value(field: &Field) -> String {
     let plain = |text: Option<&str>| -> String {
         match (&field.ty, text) {
             (Ty::Plain("bool"), text) => text.filter(|t| !t.is_empty()).unwrap_or("false").into(),
@@ -487,4 +491,9 @@ fn differs_from_default(field: &Field) -> String {
         }
         Ty::Str | Ty::Bytes | Ty::Records | Ty::Array(_) => format!("!{value}.is_empty()"),
     }
+}
+
+/// A default as seen from outside of the field's module.
+pub fn rust_path(module: &str, field: &Field, default: String) -> String {
+    if matches!(field.ty, Ty::Struct(_)) { format!("{module}::{default}") } else { default }
 }

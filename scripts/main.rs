@@ -1,6 +1,7 @@
 //! `cargo x`: the project's chores, one module each. Nothing here is needed to build the broker.
 
 mod codegen;
+mod codegen_arbitrary;
 mod codegen_emit;
 mod codegen_errors;
 mod codegen_schema;
