@@ -6,6 +6,7 @@ pub mod builder;
 pub mod codec;
 pub mod io;
 pub mod records;
+pub mod store;
 pub mod timestamps;
 
 #[cfg(test)]
