@@ -1,0 +1,216 @@
+//! A consumer without a group: long polls all partitions from the start, with or without a fetch session.
+
+use std::collections::BTreeMap;
+
+use coretide_model::TopicId;
+use coretide_wire::api::ApiKey;
+use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic};
+
+use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use crate::judge::{PartitionName, Verdict};
+use crate::records::{ReadRecord, decode_batches};
+
+const RECONNECT: u32 = 1;
+const AGAIN: u32 = 2;
+
+/// The fetch session as the client knows it (KIP-227).
+#[derive(Debug, Default)]
+struct Session {
+    id: i32,
+    epoch: i32,
+    /// The position last sent for each partition.
+    sent: BTreeMap<PartitionName, i64>,
+}
+
+/// The consumer.
+#[derive(Debug)]
+pub struct Fetcher {
+    version: i16,
+    isolation: i8,
+    max_bytes: i32,
+    with_session: bool,
+    session: Session,
+    open: bool,
+    positions: BTreeMap<PartitionName, i64>,
+    /// What the request in flight promises: the least end of each partition when it was sent.
+    asked: Option<BTreeMap<PartitionName, (i64, i64)>>,
+    /// Everything that was read, for the final judgement.
+    seen: BTreeMap<PartitionName, Vec<ReadRecord>>,
+}
+
+impl Fetcher {
+    /// A consumer that asks in this way.
+    pub fn new(version: i16, isolation: i8, max_bytes: i32, with_session: bool) -> Fetcher {
+        Fetcher {
+            version,
+            isolation,
+            max_bytes,
+            with_session,
+            session: Session::default(),
+            open: false,
+            positions: BTreeMap::new(),
+            asked: None,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Everything that was read from a partition.
+    pub fn seen(&self, partition: &PartitionName) -> &[ReadRecord] {
+        self.seen.get(partition).map_or(&[], Vec::as_slice)
+    }
+
+    fn fetch(&mut self, cx: &mut Cx<'_>) {
+        if self.positions.is_empty() {
+            self.positions = cx.shared.partitions().into_iter().map(|partition| (partition, 0)).collect();
+        }
+        let incremental = self.session.id != 0;
+        let mut topics: BTreeMap<String, Vec<FetchPartition>> = BTreeMap::new();
+        for (partition, &position) in &self.positions {
+            if incremental && self.session.sent.get(partition) == Some(&position) {
+                continue;
+            }
+            self.session.sent.insert(partition.clone(), position);
+            let wanted = FetchPartition {
+                partition: partition.1,
+                current_leader_epoch: -1,
+                fetch_offset: position,
+                last_fetched_epoch: -1,
+                log_start_offset: -1,
+                partition_max_bytes: self.max_bytes,
+                ..FetchPartition::default()
+            };
+            topics.entry(partition.0.clone()).or_default().push(wanted);
+        }
+        let by_id = self.version >= 13;
+        let topic = |(name, partitions): (String, Vec<FetchPartition>)| FetchTopic {
+            topic_id: if by_id { TopicId(cx.shared.topic_id(&name)) } else { TopicId::ZERO },
+            topic: if by_id { String::new() } else { name },
+            partitions,
+        };
+        let session_epoch = match (self.with_session, incremental) {
+            (false, _) => -1,
+            (true, false) => 0,
+            (true, true) => self.session.epoch,
+        };
+        let request = FetchRequest {
+            replica_id: -1,
+            max_wait_ms: cx.prng.below(500) as i32,
+            min_bytes: 1 + cx.prng.below(2) as i32 * 500,
+            max_bytes: self.max_bytes * 3,
+            isolation_level: self.isolation,
+            session_id: self.session.id,
+            session_epoch,
+            topics: topics.into_iter().map(topic).collect(),
+            forgotten_topics_data: Vec::<ForgottenTopic>::new(),
+            ..FetchRequest::default()
+        };
+        let least = |(partition, &position): (&PartitionName, &i64)| {
+            (partition.clone(), (position, cx.shared.log.least_end(partition)))
+        };
+        self.asked = Some(self.positions.iter().map(least).collect());
+        cx.send(0, ApiKey::Fetch, self.version, &request);
+    }
+
+    fn on_fetched(&mut self, cx: &mut Cx<'_>, response: &FetchResponse) -> Verdict {
+        let asked = self.asked.take().ok_or("a Fetch response nobody asked for")?;
+        match response.error_code {
+            0 => {}
+            70 | 71 | 106 => {
+                self.session = Session::default();
+                return Ok(());
+            }
+            code => return Err(format!("Fetch: error {code}")),
+        }
+        if self.with_session {
+            self.session.id = response.session_id;
+            self.session.epoch = if response.session_id == 0 { 0 } else { self.session.epoch % i32::MAX + 1 };
+        }
+        for topic in &response.responses {
+            let name = if self.version >= 13 { cx.shared.topic_name(topic.topic_id.0) } else { topic.topic.clone() };
+            for data in &topic.partitions {
+                let partition = (name.clone(), data.partition_index);
+                let Some(&(position, least_end)) = asked.get(&partition) else {
+                    return Err(format!("Fetch gives {partition:?}, which nobody asked for"));
+                };
+                if data.error_code == 1 && position < cx.shared.log.log_start(&partition) {
+                    self.positions.insert(partition, data.log_start_offset.max(position));
+                    continue;
+                }
+                if is_retriable(data.error_code) {
+                    continue;
+                }
+                if data.error_code != 0 {
+                    let marks = (data.log_start_offset, data.high_watermark);
+                    let code = data.error_code;
+                    return Err(format!("Fetch of {partition:?} at {position}: error {code}, start and end {marks:?}"));
+                }
+                if data.high_watermark < least_end {
+                    let end = data.high_watermark;
+                    return Err(format!("L7: {partition:?} ends at {end}, acked or read before was {least_end}"));
+                }
+                let records = decode_batches(data.records.as_deref().unwrap_or_default())?;
+                cx.shared.log.read(&partition, position, &records, data.high_watermark)?;
+                let fresh = records.into_iter().filter(|record| record.offset >= position);
+                let seen = self.seen.entry(partition.clone()).or_default();
+                seen.extend(fresh);
+                if let Some(last) = seen.last() {
+                    self.positions.insert(partition, position.max(last.offset + 1));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Client for Fetcher {
+    fn name(&self) -> String {
+        format!("fetcher v{} isolation {} session {}", self.version, self.isolation, self.with_session)
+    }
+
+    fn on_start(&mut self, cx: &mut Cx<'_>) {
+        cx.timer(1, RECONNECT);
+    }
+
+    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
+        self.open = true;
+        self.session = Session::default();
+        self.fetch(cx);
+        Ok(())
+    }
+
+    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+        let response: FetchResponse = answer.read()?;
+        self.on_fetched(cx, &response)?;
+        if cx.prng.chance(1, 4) {
+            cx.timer(1 + cx.prng.below(50), AGAIN);
+        } else {
+            self.fetch(cx);
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
+        self.open = false;
+        self.asked = None;
+        cx.timer(10, RECONNECT);
+    }
+
+    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
+        if !cx.shared.ready {
+            cx.timer(20, id);
+            return Ok(());
+        }
+        match id {
+            AGAIN if self.open && self.asked.is_none() => self.fetch(cx),
+            RECONNECT if !self.open => cx.commands.push(Command::Connect(0)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// It has read what was acked.
+    fn settled(&self, shared: &Shared) -> bool {
+        let reached = |partition: &PartitionName| self.positions.get(partition).copied().unwrap_or(0);
+        shared.log.partitions().iter().all(|partition| reached(partition) >= shared.log.least_end(partition))
+    }
+}

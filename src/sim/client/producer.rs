@@ -1,0 +1,282 @@
+//! A producer: idempotent with pipelining as Java's, or plain. It resends what is unanswered, in order.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use coretide_model::TopicId;
+use coretide_wire::api::ApiKey;
+use coretide_wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+
+use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use crate::judge::{PartitionName, Promise, Verdict};
+use crate::records::{RecordId, Sequenced, encode_batch};
+
+const MORE: u32 = 1;
+const RECONNECT: u32 = 2;
+
+/// Requests in flight on the connection, as Java's `max.in.flight.requests.per.connection`.
+const IN_FLIGHT_MAX: usize = 5;
+
+/// How a producer produces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProducerKind {
+    /// Sequence numbers, acks=-1.
+    Idempotent,
+    /// No sequence numbers; acks 0, 1 or -1.
+    Plain { acks: i16 },
+}
+
+/// A batch that is not acked.
+#[derive(Debug)]
+struct Pending {
+    ids: Vec<RecordId>,
+    batch: Bytes,
+    in_flight: Option<i32>,
+}
+
+/// The batches of one partition, oldest first.
+#[derive(Debug)]
+struct Lane {
+    partition: PartitionName,
+    number: u32,
+    next_place: u64,
+    next_sequence: i32,
+    pending: VecDeque<Pending>,
+    /// Something failed: what is in flight must come back before anything is sent again.
+    draining: bool,
+}
+
+/// The producer.
+#[derive(Debug)]
+pub struct Producer {
+    kind: ProducerKind,
+    version: i16,
+    identity: Option<(i64, i16)>,
+    open: bool,
+    lanes: Vec<Lane>,
+    /// What each request in flight carries: lane and batch.
+    requests: BTreeMap<i32, Vec<usize>>,
+    batches_left: u32,
+    pause_ms: u64,
+}
+
+impl Producer {
+    /// A producer of `batches` batches, with about `pause_ms` between them.
+    pub fn new(kind: ProducerKind, version: i16, batches: u32, pause_ms: u64) -> Producer {
+        let (identity, lanes, requests) = (None, Vec::new(), BTreeMap::new());
+        Producer { kind, version, identity, open: false, lanes, requests, batches_left: batches, pause_ms }
+    }
+
+    fn make_lanes(&mut self, cx: &mut Cx<'_>) {
+        for partition in cx.shared.partitions() {
+            if self.lanes.is_empty() || cx.prng.chance(1, 2) {
+                let number = cx.shared.lanes;
+                cx.shared.lanes += 1;
+                let pending = VecDeque::new();
+                self.lanes.push(Lane { partition, number, next_place: 0, next_sequence: 0, pending, draining: false });
+            }
+        }
+    }
+
+    /// Makes a batch if the lane has room: five unacked ones, as many as the broker remembers.
+    fn make_batch(&mut self, cx: &mut Cx<'_>) {
+        let place = cx.prng.below(self.lanes.len() as u64) as usize;
+        let lane = &mut self.lanes[place];
+        if lane.pending.len() >= IN_FLIGHT_MAX {
+            return;
+        }
+        let count = 1 + cx.prng.below(4);
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let promise = match self.kind {
+                ProducerKind::Idempotent => Promise::ExactlyOnce { lane: lane.number, place: lane.next_place },
+                ProducerKind::Plain { .. } => Promise::AtLeastOnce,
+            };
+            lane.next_place += 1;
+            ids.push(cx.shared.log.new_record(&lane.partition, promise, cx.wall_ms));
+        }
+        let sequenced = match (self.kind, self.identity) {
+            (ProducerKind::Idempotent, Some((producer_id, producer_epoch))) => {
+                let base_sequence = lane.next_sequence;
+                lane.next_sequence += count as i32;
+                Sequenced { producer_id, producer_epoch, base_sequence }
+            }
+            _ => Sequenced::NONE,
+        };
+        let batch = Bytes::from(encode_batch(&ids, cx.wall_ms, sequenced));
+        lane.pending.push_back(Pending { ids, batch, in_flight: None });
+        self.batches_left -= 1;
+    }
+
+    fn pump(&mut self, cx: &mut Cx<'_>) {
+        let ready = self.open && (self.kind != ProducerKind::Idempotent || self.identity.is_some());
+        while ready && self.requests.len() < IN_FLIGHT_MAX {
+            let mut chosen: Vec<(usize, usize)> = Vec::new();
+            for (place, lane) in self.lanes.iter().enumerate() {
+                let first_waiting = lane.pending.iter().position(|pending| pending.in_flight.is_none());
+                if let (false, Some(waiting)) = (lane.draining, first_waiting)
+                    && (chosen.is_empty() || cx.prng.chance(2, 3))
+                {
+                    chosen.push((place, waiting));
+                }
+            }
+            if chosen.is_empty() {
+                return;
+            }
+            self.send(cx, &chosen);
+        }
+    }
+
+    fn send(&mut self, cx: &mut Cx<'_>, chosen: &[(usize, usize)]) {
+        let acks = match self.kind {
+            ProducerKind::Idempotent => -1,
+            ProducerKind::Plain { acks } => acks,
+        };
+        let mut topics: BTreeMap<String, Vec<PartitionProduceData>> = BTreeMap::new();
+        for &(place, waiting) in chosen {
+            let lane = &self.lanes[place];
+            let records = Some(lane.pending[waiting].batch.clone());
+            let data = PartitionProduceData { index: lane.partition.1, records };
+            topics.entry(lane.partition.0.clone()).or_default().push(data);
+        }
+        let by_id = self.version >= 13;
+        let topic = |(name, partition_data): (String, Vec<PartitionProduceData>)| TopicProduceData {
+            topic_id: if by_id { TopicId(cx.shared.topic_id(&name)) } else { TopicId::ZERO },
+            name: if by_id { String::new() } else { name },
+            partition_data,
+        };
+        let topic_data = topics.into_iter().map(topic).collect();
+        let request = ProduceRequest { transactional_id: None, acks, timeout_ms: 30_000, topic_data };
+        let correlation = cx.send_with(0, ApiKey::Produce, self.version, &request, acks != 0);
+        for &(place, waiting) in chosen {
+            if acks == 0 {
+                self.lanes[place].pending.remove(waiting);
+            } else {
+                self.lanes[place].pending[waiting].in_flight = Some(correlation);
+            }
+        }
+        if acks != 0 {
+            self.requests.insert(correlation, chosen.iter().map(|&(place, _)| place).collect());
+        }
+    }
+
+    fn on_produced(&mut self, cx: &mut Cx<'_>, correlation: i32, response: &ProduceResponse) -> Verdict {
+        let mut missing = self.requests.remove(&correlation).ok_or("a Produce response nobody asked for")?;
+        for topic in &response.responses {
+            let name = if self.version >= 13 { cx.shared.topic_name(topic.topic_id.0) } else { topic.name.clone() };
+            for partition in &topic.partition_responses {
+                let at = (name.clone(), partition.index);
+                let found = missing.iter().position(|&lane| self.lanes[lane].partition == at);
+                let found = found.ok_or_else(|| format!("Produce response names {at:?} once too often"))?;
+                let lane = missing.remove(found);
+                self.on_partition(cx, correlation, lane, partition.error_code, partition.base_offset)?;
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err("a Produce response leaves out partitions".to_string()) }
+    }
+
+    fn on_partition(&mut self, cx: &mut Cx<'_>, correlation: i32, lane: usize, code: i16, base_offset: i64) -> Verdict {
+        let lane = &mut self.lanes[lane];
+        let place = lane.pending.iter().position(|pending| pending.in_flight == Some(correlation));
+        let place = place.expect("what is in flight is pending");
+        if code == 0 {
+            let pending = lane.pending.remove(place).expect("found above");
+            if place > 0 && self.kind == ProducerKind::Idempotent && !lane.draining {
+                return Err(format!("I5: {:?} was acked before an earlier batch", lane.partition));
+            }
+            cx.shared.log.acked(&lane.partition, &pending.ids, base_offset)?;
+        } else {
+            // Behind a failed batch a gap is the right answer; at the head it is a lost or forgotten batch.
+            let gap_is_due = code == 45 && place > 0;
+            if !is_retriable(code) && !gap_is_due {
+                let ids = &lane.pending[place].ids;
+                return Err(format!("Produce of {ids:?} to {:?} failed with error {code}", lane.partition));
+            }
+            lane.pending[place].in_flight = None;
+            lane.draining = true;
+        }
+        if lane.pending.iter().all(|pending| pending.in_flight.is_none()) {
+            lane.draining = false;
+        }
+        Ok(())
+    }
+}
+
+impl Client for Producer {
+    fn name(&self) -> String {
+        format!("producer {:?} v{}", self.kind, self.version)
+    }
+
+    fn on_start(&mut self, cx: &mut Cx<'_>) {
+        cx.timer(1, MORE);
+        cx.timer(1, RECONNECT);
+    }
+
+    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
+        self.open = true;
+        if self.kind == ProducerKind::Idempotent && self.identity.is_none() {
+            let version = cx.version(0, 4);
+            let request =
+                InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..InitProducerIdRequest::default() };
+            cx.send(0, ApiKey::InitProducerId, version, &request);
+        }
+        self.pump(cx);
+        Ok(())
+    }
+
+    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+        if answer.key == ApiKey::InitProducerId {
+            let response: InitProducerIdResponse = answer.read()?;
+            match response.error_code {
+                0 => self.identity = Some((response.producer_id, response.producer_epoch)),
+                code if is_retriable(code) => cx.commands.push(Command::Close(0)),
+                code => return Err(format!("InitProducerId: error {code}")),
+            }
+        } else {
+            let response: ProduceResponse = answer.read()?;
+            self.on_produced(cx, answer.correlation, &response)?;
+        }
+        self.pump(cx);
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
+        self.open = false;
+        self.requests.clear();
+        for lane in &mut self.lanes {
+            lane.draining = false;
+            lane.pending.iter_mut().for_each(|pending| pending.in_flight = None);
+        }
+        cx.timer(10, RECONNECT);
+    }
+
+    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
+        if !cx.shared.ready {
+            cx.timer(20, id);
+            return Ok(());
+        }
+        if self.lanes.is_empty() {
+            self.make_lanes(cx);
+        }
+        if id == RECONNECT {
+            if !self.open {
+                cx.commands.push(Command::Connect(0));
+            }
+            return Ok(());
+        }
+        let may_begin = self.kind != ProducerKind::Idempotent || self.identity.is_some();
+        if may_begin && self.batches_left > 0 && !cx.shared.winding_down {
+            for _ in 0..=cx.prng.below(3).min(u64::from(self.batches_left) - 1) {
+                self.make_batch(cx);
+            }
+            self.pump(cx);
+        }
+        cx.timer(self.pause_ms, MORE);
+        Ok(())
+    }
+
+    fn settled(&self, _: &Shared) -> bool {
+        self.lanes.iter().all(|lane| lane.pending.is_empty())
+    }
+}

@@ -1,0 +1,215 @@
+//! The virtual clients' own record batches: a small writer and reader of the v2 format, written from the format alone so that a
+//! mistake of the broker's is not shared. Also what a record of the simulation holds: a number and a content that follows from it.
+
+use coretide_stdx::prng::Prng;
+
+/// Everything the judges know of a record is its number; who sent it and what it holds follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordId(pub u64);
+
+/// The value of a record: its number, then bytes that follow from it.
+pub fn value_of(id: RecordId) -> Vec<u8> {
+    let mut prng = Prng::new(id.0 ^ 0x5157_u64);
+    let filler = match prng.below(10) {
+        0 => 0,
+        1..=7 => prng.below(120),
+        8 => prng.below(2000),
+        _ => prng.below(9000),
+    };
+    let mut value = id.0.to_be_bytes().to_vec();
+    value.extend((0..filler).map(|_| prng.next_u64() as u8));
+    value
+}
+
+/// One record as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRecord {
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    pub value: Vec<u8>,
+}
+
+impl ReadRecord {
+    /// Its number, when it is byte for byte what somebody may have sent.
+    pub fn id(&self) -> Option<RecordId> {
+        let number = self.value.get(..8)?.try_into().ok()?;
+        let id = RecordId(u64::from_be_bytes(number));
+        (value_of(id) == self.value).then_some(id)
+    }
+}
+
+/// An idempotent producer's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequenced {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub base_sequence: i32,
+}
+
+impl Sequenced {
+    /// What a plain producer sends.
+    pub const NONE: Sequenced = Sequenced { producer_id: -1, producer_epoch: -1, base_sequence: -1 };
+}
+
+/// An uncompressed batch of these records, all with the same timestamp.
+pub fn encode_batch(ids: &[RecordId], timestamp_ms: i64, sequenced: Sequenced) -> Vec<u8> {
+    let mut records = Vec::new();
+    for (delta, &id) in ids.iter().enumerate() {
+        let value = value_of(id);
+        let mut record = vec![0];
+        put_varint(&mut record, 0);
+        put_varint(&mut record, delta as i64);
+        put_varint(&mut record, -1);
+        put_varint(&mut record, value.len() as i64);
+        record.extend(&value);
+        put_varint(&mut record, 0);
+        put_varint(&mut records, record.len() as i64);
+        records.extend(record);
+    }
+    let mut body = Vec::new();
+    body.extend(0i16.to_be_bytes());
+    body.extend((ids.len() as i32 - 1).to_be_bytes());
+    body.extend(timestamp_ms.to_be_bytes());
+    body.extend(timestamp_ms.to_be_bytes());
+    body.extend(sequenced.producer_id.to_be_bytes());
+    body.extend(sequenced.producer_epoch.to_be_bytes());
+    body.extend(sequenced.base_sequence.to_be_bytes());
+    body.extend((ids.len() as i32).to_be_bytes());
+    body.extend(records);
+    let mut batch = Vec::with_capacity(body.len() + 21);
+    batch.extend(0i64.to_be_bytes());
+    batch.extend((body.len() as i32 + 9).to_be_bytes());
+    batch.extend((-1i32).to_be_bytes());
+    batch.push(2);
+    batch.extend(crc32c(&body).to_be_bytes());
+    batch.extend(body);
+    batch
+}
+
+/// Every whole batch's records; a partial batch at the end is left out, as clients do. An error says what is broken.
+pub fn decode_batches(mut bytes: &[u8]) -> Result<Vec<ReadRecord>, String> {
+    let mut found = Vec::new();
+    while bytes.len() >= 12 {
+        let base_offset = i64::from_be_bytes(bytes[..8].try_into().expect("eight"));
+        let length = i32::from_be_bytes(bytes[8..12].try_into().expect("four"));
+        if length < 49 {
+            return Err(format!("batch at offset {base_offset} says it has {length} bytes"));
+        }
+        let total = 12 + length as usize;
+        if bytes.len() < total {
+            break;
+        }
+        decode_batch(&bytes[..total], base_offset, &mut found)?;
+        bytes = &bytes[total..];
+    }
+    Ok(found)
+}
+
+fn decode_batch(batch: &[u8], base_offset: i64, found: &mut Vec<ReadRecord>) -> Result<(), String> {
+    let bad = |what: &str| format!("batch at offset {base_offset}: {what}");
+    if batch[16] != 2 {
+        return Err(bad("magic is not 2"));
+    }
+    let body = &batch[21..];
+    if crc32c(body) != u32::from_be_bytes(batch[17..21].try_into().expect("four")) {
+        return Err(bad("wrong CRC"));
+    }
+    let attributes = i16::from_be_bytes([body[0], body[1]]);
+    if attributes & !0x08 != 0 {
+        return Err(bad("attributes that no client of the simulation sends"));
+    }
+    let base_timestamp = i64::from_be_bytes(body[6..14].try_into().expect("eight"));
+    let max_timestamp = i64::from_be_bytes(body[14..22].try_into().expect("eight"));
+    let count = i32::from_be_bytes(body[36..40].try_into().expect("four"));
+    let mut rest = &body[40..];
+    for _ in 0..count {
+        let short = || bad("records end early");
+        let length = take_varint(&mut rest).ok_or_else(short)?;
+        let (mut record, after) = rest.split_at_checked(length as usize).ok_or_else(short)?;
+        rest = after;
+        record = record.get(1..).ok_or_else(short)?;
+        let timestamp_delta = take_varint(&mut record).ok_or_else(short)?;
+        let offset_delta = take_varint(&mut record).ok_or_else(short)?;
+        let key = take_varint(&mut record).ok_or_else(short)?;
+        let value = take_varint(&mut record).ok_or_else(short)?;
+        if key != -1 || value < 0 {
+            return Err(bad("a record with a key or without a value"));
+        }
+        let value = record.get(..value as usize).ok_or_else(short)?.to_vec();
+        let timestamp_ms = if attributes & 0x08 != 0 { max_timestamp } else { base_timestamp + timestamp_delta };
+        found.push(ReadRecord { offset: base_offset + offset_delta, timestamp_ms, value });
+    }
+    if rest.is_empty() { Ok(()) } else { Err(bad("bytes after the last record")) }
+}
+
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    while zigzag >= 0x80 {
+        out.push(zigzag as u8 | 0x80);
+        zigzag >>= 7;
+    }
+    out.push(zigzag as u8);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<i64> {
+    let mut zigzag = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        zigzag |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
+        }
+    }
+    None
+}
+
+const fn crc_table() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+}
+
+static CRC_TABLE: [u32; 256] = crc_table();
+
+/// CRC-32C (Castagnoli), from its definition.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, &byte| (crc >> 8) ^ CRC_TABLE[((crc ^ u32::from(byte)) & 0xff) as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crc_is_castagnolis() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283, "RFC 3720's check value");
+    }
+
+    #[test]
+    fn batches_survive_the_round_trip_and_one_flipped_bit_does_not() {
+        let ids = [RecordId(7), RecordId(8), RecordId(9)];
+        let batch = encode_batch(&ids, 1234, Sequenced { producer_id: 3, producer_epoch: 0, base_sequence: 0 });
+        let read = decode_batches(&batch).expect("well formed");
+        assert_eq!(read.iter().map(ReadRecord::id).collect::<Vec<_>>(), ids.map(Some).to_vec());
+        assert_eq!(read.iter().map(|record| record.offset).collect::<Vec<_>>(), vec![0, 1, 2]);
+        assert_eq!(decode_batches(&batch[..batch.len() - 1]), Ok(vec![]));
+        let mut flipped = batch.clone();
+        let last = flipped.len() - 1;
+        flipped[last] ^= 1;
+        assert!(decode_batches(&flipped).is_err());
+        let mut changed = read[0].clone();
+        changed.value[8..].iter_mut().for_each(|byte| *byte ^= 1);
+        assert!(changed.id().is_none() || changed.value.len() == 8);
+    }
+}
