@@ -102,9 +102,6 @@ pub enum AppendError {
     /// An earlier write or flush failed: nothing is appended any more (L9).
     #[error("the log is offline: {0}")]
     Offline(String),
-    /// The disk is full; the producer may try again.
-    #[error("there is no room: {0}")]
-    NoSpace(String),
 }
 
 impl AppendError {
@@ -117,7 +114,7 @@ impl AppendError {
             AppendError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
             AppendError::NoTransaction { .. } => ErrorCode::InvalidTxnState,
             AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
-            AppendError::Offline(_) | AppendError::NoSpace(_) => ErrorCode::KafkaStorageError,
+            AppendError::Offline(_) => ErrorCode::KafkaStorageError,
         }
     }
 }

@@ -12,14 +12,16 @@
 
 pub mod api;
 pub mod epochs;
+pub mod partition;
 pub mod producer_state;
 pub mod snapshot;
-pub mod watch;
+mod watch;
 
 pub use api::{
     AbortedTransaction, AppendError, AppendOk, DeleteRecordsError, EpochError, Isolation, ListTarget, ListedOffset,
     Marks, Origin, ProducerDescription, ReadError, ReadOk, ReadSpec,
 };
 pub use epochs::{EpochCache, EpochEnd, EpochStart};
+pub use partition::{Listed, Partition};
+pub use producer_state::SequenceError;
 pub use snapshot::SnapshotError;
-pub use watch::Watches;

@@ -9,7 +9,7 @@ pub const WATCHES_MAX: usize = 65_536;
 
 /// The waiters of one mark (high watermark or last stable offset) of one partition.
 #[derive(Debug, Default)]
-pub struct Watches {
+pub(crate) struct Watches {
     by_offset: BTreeMap<(i64, u64), ()>,
     by_token: BTreeMap<u64, i64>,
 }

@@ -182,7 +182,8 @@ impl Client for Fetcher {
         let response: FetchResponse = answer.read()?;
         self.on_fetched(cx, &response)?;
         if cx.prng.chance(1, 4) {
-            cx.timer(1 + cx.prng.below(50), AGAIN);
+            let pause_ms = 1 + cx.prng.below(50);
+            cx.timer(pause_ms, AGAIN);
         } else {
             self.fetch(cx);
         }

@@ -289,7 +289,8 @@ impl Member {
     fn on_fetched(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         let response: FetchResponse = answer.read()?;
         let asked = self.fetching.take().ok_or("a Fetch response nobody asked for")?;
-        cx.timer(1 + cx.prng.below(60), FETCH);
+        let pause_ms = 1 + cx.prng.below(60);
+        cx.timer(pause_ms, FETCH);
         for topic in &response.responses {
             for data in &topic.partitions {
                 let partition = (topic.topic.clone(), data.partition_index);
