@@ -5,6 +5,9 @@ use crate::record::ResourceType;
 use coretide_model::TopicId;
 use coretide_model::config::Described;
 
+/// Keys and values as a client gave them; a missing value is for the controller to refuse.
+pub type ConfigEntries = Vec<(String, Option<String>)>;
+
 /// A request for a change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -26,7 +29,7 @@ pub enum Command {
     },
     /// Every resource's configuration is replaced as a whole.
     AlterConfigs {
-        resources: Vec<(ConfigResource, Vec<(String, Option<String>)>)>,
+        resources: Vec<(ConfigResource, ConfigEntries)>,
         validate_only: bool,
     },
     IncrementalAlterConfigs {
@@ -47,7 +50,7 @@ pub struct NewTopic {
     pub replication_factor: i16,
     /// Partition index and its brokers; empty lets the controller choose.
     pub assignments: Vec<(i32, Vec<i32>)>,
-    pub configs: Vec<(String, Option<String>)>,
+    pub configs: ConfigEntries,
 }
 
 /// A topic by name or by id.

@@ -1,6 +1,6 @@
 //! AlterConfigs and IncrementalAlterConfigs (`ConfigurationControlManager`, KIP-339).
 
-use crate::command::{ConfigOp, ConfigResource, IncrementalChange};
+use crate::command::{ConfigEntries, ConfigOp, ConfigResource, IncrementalChange};
 use crate::error::CommandError;
 use crate::machine::{Controller, MAX_CONFIG_RESOURCES};
 use crate::record::{Record, ResourceType};
@@ -14,12 +14,12 @@ const START_ONLY: [&str; 2] = ["listeners", "listener.security.protocol.map"];
 impl Controller {
     pub(crate) fn alter_configs(
         &mut self,
-        resources: Vec<(ConfigResource, Vec<(String, Option<String>)>)>,
+        resources: Vec<(ConfigResource, ConfigEntries)>,
         validate_only: bool,
         records: &mut Vec<Record>,
     ) -> Vec<Result<(), CommandError>> {
         let repeated = repeated(resources.iter().map(|(resource, _)| resource));
-        let alter = |(resource, entries): (ConfigResource, Vec<(String, Option<String>)>)| {
+        let alter = |(resource, entries): (ConfigResource, ConfigEntries)| {
             check_once(&resource, &repeated)?;
             let kind = self.check_resource(&resource)?;
             check_keys_once(entries.iter().map(|(name, _)| name))?;

@@ -10,8 +10,8 @@
 //!
 //! Invariants: only records change an `Image`; a reply leaves after its records are durable and every shard has applied
 //! them, so "created" means known everywhere; after a failed write nothing is accepted any more.
-//! Must not touch: the wire, files, the log's format, which shard owns what. Modules in reading order: `record`, `image`,
-//! `names`, `command`, `machine`, `create`, `topics`, `configs`.
+//! Must not touch: the wire, files, the log's format, which shard owns what.
+//! Modules in reading order: `record`, `image`, `names`, `command`, `machine`, `create`, `topics`, `configs`.
 
 pub mod command;
 mod configs;
@@ -27,8 +27,8 @@ mod topics;
 mod tests;
 
 pub use command::{
-    Command, ConfigOp, ConfigResource, CreatedTopic, DeletedTopic, IncrementalChange, MorePartitions, NewTopic,
-    ProducerIdBlock, Reply, TopicRef,
+    Command, ConfigEntries, ConfigOp, ConfigResource, CreatedTopic, DeletedTopic, IncrementalChange, MorePartitions,
+    NewTopic, ProducerIdBlock, Reply, TopicRef,
 };
 pub use error::{CommandError, ReplayError};
 pub use image::{Change, Image, PartitionImage, TopicImage};

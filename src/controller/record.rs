@@ -1,5 +1,5 @@
-//! What the metadata log says, as typed values, one for each of Kafka's record types that are used. The shard turns them
-//! into Kafka's bytes and back.
+//! What the metadata log says, as typed values, one for each of Kafka's record types that are used. The shard turns
+//! them into Kafka's bytes and back.
 //! Must not touch: bytes.
 
 use coretide_model::TopicId;

@@ -323,7 +323,9 @@ fn c7_incremental_changes() {
     let mut rig = Rig::new();
     rig.create_one("t", 1).unwrap();
     let topic = ResourceType::Topic;
-    let steps: &[(&str, &[(&str, ConfigOp, Option<&str>)], &[(&str, &str)])] = &[
+    type Changes<'a> = &'a [(&'a str, ConfigOp, Option<&'a str>)];
+    type Overrides<'a> = &'a [(&'a str, &'a str)];
+    let steps: &[(&str, Changes<'_>, Overrides<'_>)] = &[
         ("ok", &[("retention.ms", Set, Some("5"))], &[("retention.ms", "5")]),
         ("InvalidConfig", &[("retention.ms", Append, Some("5"))], &[("retention.ms", "5")]),
         ("InvalidConfig", &[("retention.ms", Set, Some("x"))], &[("retention.ms", "5")]),

@@ -438,7 +438,8 @@ mod tests {
             controller.listener.names=CONTROLLER\n\
             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL\n\
             num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\nlog.dirs=/tmp/kraft-logs\n\
-            num.partitions=3\noffsets.topic.replication.factor=1\nlog.retention.hours=168\nlog.segment.bytes=1073741824\n";
+            num.partitions=3\noffsets.topic.replication.factor=1\nlog.retention.hours=168\n\
+            log.segment.bytes=1073741824\n";
         let pairs: Vec<_> = crate::config::properties::parse_properties(text)
             .unwrap()
             .into_iter()

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// No such key in this scope.
-    #[error("unknown {scope} configuration '{key}'{}", nearest.as_ref().map(|name| format!("; did you mean '{name}'?")).unwrap_or_default())]
+    #[error("unknown {scope} configuration '{key}'{}", hint(nearest))]
     Unknown { scope: super::Scope, key: String, nearest: Option<String> },
     /// The value has the wrong type or lies outside the range.
     #[error("invalid value '{value}' for configuration {key}: it must be {expected}")]
@@ -15,4 +15,8 @@ pub enum ConfigError {
     /// A broker key that only a restart can change.
     #[error("configuration {key} can only be changed by a restart of the broker")]
     NotDynamic { key: String },
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!("; did you mean '{name}'?")).unwrap_or_default()
 }

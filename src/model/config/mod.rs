@@ -1,5 +1,5 @@
-//! Configuration: the tables of all keys, the check of values, where an effective value comes from, and the broker's and a
-//! topic's typed settings. Reading order: `key`, `table`, `properties`, `layers`, `broker`, `topic`, `describe`.
+//! Configuration: the tables of all keys, the check of values, where an effective value comes from, and the broker's and
+//! a topic's typed settings. Reading order: `key`, `table`, `properties`, `layers`, `broker`, `topic`, `describe`.
 //! Must not touch: files, environment, the wire.
 
 pub mod broker;

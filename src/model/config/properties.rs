@@ -166,7 +166,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_escaped_comes_back(key in "[a-z=: #!\\\\\t\n\r\u{c}é😀]{1,20}", value in "[a-z=: #!\\\\\t\n\r\u{c}é😀]{0,20}") {
+        fn what_is_escaped_comes_back(
+            key in "[a-z=: #!\\\\\t\n\r\u{c}é😀]{1,20}",
+            value in "[a-z=: #!\\\\\t\n\r\u{c}é😀]{0,20}",
+        ) {
             let text = format!("{}={}", escape(&key, true), escape(&value, false));
             prop_assert_eq!(pairs(&text), vec![(key, value)]);
         }

@@ -1,5 +1,5 @@
-//! A topic's effective settings out of its own overrides and the broker's layers, and the checks that join several keys.
-//! Must not touch: how a topic is stored.
+//! A topic's effective settings out of its own overrides and the broker's layers, and the checks that join several
+//! keys. Must not touch: how a topic is stored.
 
 use super::error::ConfigError;
 use super::key::{Scope, Value, split_list};

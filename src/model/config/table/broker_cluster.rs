@@ -1,5 +1,6 @@
-//! Broker keys about the cluster: controller, replication, tiering, metrics. Types, defaults and valid values are those of Kafka 4.4; what differs here says so. Rows are sorted.
-//! Must not touch: parsing, resolution.
+//! Broker keys about the cluster: controller, replication, tiering, metrics. Types, defaults and valid values are
+//! those of Kafka 4.4; what
+//! differs here says so. Rows are sorted. Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::{High, Low, Medium};
 use crate::config::key::Rule::{Any, AtLeast, ListOf, NonEmpty, Ratio};
@@ -152,7 +153,8 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Threads that schedule tiering."),
     key("remote.log.metadata.custom.metadata.max.bytes", Int, Some("128"), AtLeast(0), Low).unused()
         .doc("Largest custom metadata that a storage plug-in may attach to a segment."),
-    key("remote.log.metadata.manager.class.name", String, Some("org.apache.kafka.server.log.remote.metadata.storage.TopicBasedRemoteLogMetadataManager"),
+    key("remote.log.metadata.manager.class.name", String,
+        Some("org.apache.kafka.server.log.remote.metadata.storage.TopicBasedRemoteLogMetadataManager"),
         NonEmpty, Medium).unused()
         .doc("Java class that keeps the metadata of remote segments."),
     key("remote.log.metadata.manager.class.path", String, None, Any, Medium).unused()

@@ -1,5 +1,6 @@
-//! Broker keys about groups, committed offsets, transactions and share groups. Types, defaults and valid values are those of Kafka 4.4; what differs here says so. Rows are sorted.
-//! Must not touch: parsing, resolution.
+//! Broker keys about groups, committed offsets, transactions and share groups. Types, defaults and valid values are
+//! those of Kafka 4.4; what
+//! differs here says so. Rows are sorted. Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::{High, Low, Medium};
 use crate::config::key::Rule::{Any, AtLeast, Between, ListOf, OneOfIgnoringCase};
@@ -68,7 +69,8 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Assignment strategies offered to share groups."),
     key("group.share.delivery.count.limit", Int, Some("5"), Between(2, 10), Medium).unused()
         .doc("Deliveries of one record before it counts as failed, where the share group does not say."),
-    key("group.share.dlq.manager.class.name", String, Some("org.apache.kafka.server.share.dlq.DefaultShareGroupDLQManager"),
+    key("group.share.dlq.manager.class.name", String,
+        Some("org.apache.kafka.server.share.dlq.DefaultShareGroupDLQManager"),
         Any, Medium).internal().unused()
         .doc("Java class that runs the dead letter queues of share groups."),
     key("group.share.heartbeat.interval.ms", Int, Some("5000"), AtLeast(1), Medium).unused()
@@ -105,7 +107,8 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Smallest session timeout that a share group may set."),
     key("group.share.partition.max.record.locks", Int, Some("2000"), Between(100, 10000), Medium).unused()
         .doc("Records of one partition that a share group may hold, where it does not say itself."),
-    key("group.share.persister.class.name", String, Some("org.apache.kafka.server.share.persister.DefaultStatePersister"),
+    key("group.share.persister.class.name", String,
+        Some("org.apache.kafka.server.share.persister.DefaultStatePersister"),
         Any, Medium).internal().unused()
         .doc("Java class that stores the state of share groups."),
     key("group.share.record.lock.duration.ms", Int, Some("30000"), Between(1000, 3600000), Medium).unused()

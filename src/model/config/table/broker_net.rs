@@ -1,5 +1,6 @@
-//! Broker keys about listeners, sockets, threads and client quotas. Types, defaults and valid values are those of Kafka 4.4; what differs here says so. Rows are sorted.
-//! Must not touch: parsing, resolution.
+//! Broker keys about listeners, sockets, threads and client quotas. Types, defaults and valid values are those of
+//! Kafka 4.4; what
+//! differs here says so. Rows are sorted. Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::{High, Low, Medium};
 use crate::config::key::Rule::{Any, AtLeast};
@@ -22,7 +23,8 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Longest life of a login before a client has to repeat it; 0 never asks."),
     key("early.start.listeners", List, None, Any, High).unused()
         .doc("Listeners that open before authorization data is loaded."),
-    key("listener.security.protocol.map", String, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
+    key("listener.security.protocol.map", String,
+        Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
         Any, Low).dynamic()
         .doc("Which security protocol each named listener speaks."),
     key("listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), Any, High).dynamic()

@@ -1,5 +1,5 @@
-//! Broker keys about logins, TLS and tokens. Types, defaults and valid values are those of Kafka 4.4; what differs here says so. Rows are sorted.
-//! Must not touch: parsing, resolution.
+//! Broker keys about logins, TLS and tokens. Types, defaults and valid values are those of Kafka 4.4; what
+//! differs here says so. Rows are sorted. Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::{High, Low, Medium};
 use crate::config::key::Rule::{Any, AtLeast, Between, OneOf, OneOfIgnoringCase};
@@ -18,7 +18,8 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Age past which a delegation token cannot be renewed."),
     key("delegation.token.secret.key", Password, None, Any, Medium).unused()
         .doc("Secret that delegation tokens are signed with."),
-    key("principal.builder.class", Class, Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"),
+    key("principal.builder.class", Class,
+        Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"),
         Any, Medium).dynamic().unused()
         .doc("Java class that makes a principal out of a connection's identity."),
     key("sasl.client.callback.handler.class", Class, None, Any, Medium).unused()
@@ -108,10 +109,12 @@ pub(super) static KEYS: &[Key] = &[
         .doc("First pause between attempts to fetch the provider's keys."),
     key("sasl.oauthbearer.jwks.endpoint.url", String, None, Any, Medium).unused()
         .doc("Address of the identity provider's keys."),
-    key("sasl.oauthbearer.jwt.retriever.class", Class, Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever"),
+    key("sasl.oauthbearer.jwt.retriever.class", Class,
+        Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever"),
         Any, Medium).unused()
         .doc("Java class that obtains tokens."),
-    key("sasl.oauthbearer.jwt.validator.class", Class, Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator"),
+    key("sasl.oauthbearer.jwt.validator.class", Class,
+        Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator"),
         Any, Medium).unused()
         .doc("Java class that checks tokens."),
     key("sasl.oauthbearer.scope", String, None, Any, Medium).unused()

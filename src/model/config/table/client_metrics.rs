@@ -1,5 +1,5 @@
-//! Keys of client-metrics subscriptions (KIP-714). Types, defaults and valid values are those of Kafka 4.4; what differs here says so. Rows are sorted.
-//! Must not touch: parsing, resolution.
+//! Keys of client-metrics subscriptions (KIP-714). Types, defaults and valid values are those of Kafka 4.4; what
+//! differs here says so. Rows are sorted. Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::Medium;
 use crate::config::key::Rule::Any;

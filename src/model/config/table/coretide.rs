@@ -15,7 +15,7 @@ pub(super) static KEYS: &[Key] = &[
     key("coretide.direct.from.bytes", Int, Some("65536"), Between(4096, 16777216), Low)
         .doc("Bytes pending for one partition from which whole blocks go straight to its segment, past the journal."),
     key("coretide.fetch.cold.mode", String, Some("auto"), OneOf(&["auto", "splice", "direct"]), Low)
-        .doc("How data that is no longer in memory reaches a consumer: spliced from the file, read directly, or chosen."),
+        .doc("How data that left memory reaches a consumer: spliced from the file, read directly, or chosen."),
     key("coretide.journal.file.bytes", Long, Some("67108864"), Between(1048576, 4294967296), Medium)
         .doc("Size of one journal file; it is written once in full and then used over and over."),
     key("coretide.journal.files.max", Int, Some("8"), Between(2, 1024), Medium)
@@ -27,11 +27,11 @@ pub(super) static KEYS: &[Key] = &[
     key("coretide.pin.cores", Boolean, Some("true"), Any, Medium)
         .doc("Whether each shard's threads are bound to one core."),
     key("coretide.poll.idle.us", Int, Some("0"), Between(0, 1000000), Medium)
-        .doc("Microseconds that an idle shard keeps looking for work before it sleeps; costs a busy core, answers faster."),
+        .doc("Microseconds that an idle shard looks for work before it sleeps: a busy core, but faster answers."),
     key("coretide.shard.cache.bytes", Long, Some("67108864"), Between(1048576, 1099511627776), Medium)
         .doc("Memory of one shard for the newest records, from which consumers at the tail are served."),
     key("coretide.shard.memory.bytes", Long, Some("268435456"), Between(16777216, 1099511627776), High)
-        .doc("Memory of one shard for requests, responses and unwritten records; when it is spent, sockets are not read."),
+        .doc("Memory of one shard for requests, responses, unwritten records; when spent, sockets are not read."),
     key("coretide.shards", Int, Some("0"), Between(0, 1024), High)
         .doc("Number of shards, each with a core of its own; 0 makes one per core."),
 ];

@@ -1,5 +1,5 @@
-//! Group keys. Types, defaults and valid values are those of Kafka 4.4; what differs here says so. Rows are sorted.
-//! Must not touch: parsing, resolution.
+//! Group keys. Types, defaults and valid values are those of Kafka 4.4; what
+//! differs here says so. Rows are sorted. Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::{Low, Medium};
 use crate::config::key::Rule::{Any, AtLeast, OffsetReset, OneOf};

@@ -1,5 +1,5 @@
-//! Topic keys. Types, defaults and valid values are those of Kafka 4.4; what differs here says so. Rows are sorted.
-//! Must not touch: parsing, resolution.
+//! Topic keys. Types, defaults and valid values are those of Kafka 4.4; what
+//! differs here says so. Rows are sorted. Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::Medium;
 use crate::config::key::Rule::{Any, AtLeast, Between, BetweenOr, ListOf, OneOf, Ratio, ThrottledReplicas};
