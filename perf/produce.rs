@@ -1,0 +1,269 @@
+//! The produce load. Closed loop: every connection keeps its depth of requests in flight. Open loop: requests leave at
+//! fixed times whatever comes back, and latency counts from the time they should have left.
+
+use crate::admin::{connect, ensure_topic};
+use crate::bench::{self, Target, Window};
+use crate::frames::{self, read_produced};
+use crate::report::Outcome;
+use crate::stats::Tally;
+use crate::sys::precise_sleep;
+use bytes::Bytes;
+use clap::Args;
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Frames up to this size are gathered into one write.
+const GATHER_UP_TO_BYTES: usize = 64 * 1024;
+
+/// The produce load.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    pub target: Target,
+    /// Connections, one thread each.
+    #[arg(long, default_value_t = 16)]
+    pub conns: usize,
+    /// Requests in flight on each connection (closed loop).
+    #[arg(long, default_value_t = 5)]
+    pub depth: usize,
+    /// Bytes of each record's value.
+    #[arg(long, default_value_t = 1024)]
+    pub record_bytes: usize,
+    /// Records in each request's only batch.
+    #[arg(long, default_value_t = 1)]
+    pub records_per_batch: usize,
+    /// Partitions to spread over.
+    #[arg(long, default_value_t = 16)]
+    pub partitions: i32,
+    /// Open loop: requests per second over all connections.
+    #[arg(long)]
+    pub rate: Option<f64>,
+}
+
+/// Runs and prints it.
+pub fn run(options: &Options) -> Result<(), String> {
+    let outcome = measure(options)?;
+    outcome.print(options.target.json);
+    Ok(())
+}
+
+/// Runs it.
+pub fn measure(options: &Options) -> Result<Outcome, String> {
+    let target = &options.target;
+    if !target.no_create {
+        ensure_topic(&target.bootstrap, &target.topic, options.partitions, &target.topic_configs)?;
+    }
+    let batch = frames::batch(options.records_per_batch, options.record_bytes);
+    let frames = frames::produce(&target.topic, options.partitions, &batch)?;
+    let batch_bytes = batch.len() as u64;
+    bench::run(target, options.conns, |connection, window| {
+        let stream = connect(&target.bootstrap)?;
+        match options.rate {
+            Some(rate) => {
+                let schedule = Schedule {
+                    interval: Duration::from_secs_f64(options.conns as f64 / rate),
+                    first: Duration::from_secs_f64(connection as f64 / rate),
+                };
+                open_loop(&stream, &frames, connection, &schedule, window, batch_bytes)
+            }
+            None => closed_loop(stream, &frames, connection, options.depth, window, batch_bytes),
+        }
+    })
+}
+
+fn closed_loop(
+    mut stream: TcpStream,
+    frames: &[Bytes],
+    connection: usize,
+    depth: usize,
+    window: Window,
+    batch_bytes: u64,
+) -> Result<Tally, String> {
+    let mut tally = Tally::new();
+    let mut responses = Responses::new();
+    let mut in_flight: VecDeque<(Instant, i32)> = VecDeque::with_capacity(depth);
+    let mut gathered = Vec::new();
+    let mut next = connection;
+    let mut to_send = depth;
+    loop {
+        for _ in 0..to_send {
+            let partition = next % frames.len();
+            next += 1;
+            let frame = &frames[partition];
+            in_flight.push_back((Instant::now(), partition as i32));
+            if frame.len() > GATHER_UP_TO_BYTES {
+                stream.write_all(frame).map_err(|e| format!("send: {e}"))?;
+            } else {
+                gathered.extend_from_slice(frame);
+            }
+        }
+        if !gathered.is_empty() {
+            stream.write_all(&gathered).map_err(|e| format!("send: {e}"))?;
+            gathered.clear();
+        }
+        if in_flight.is_empty() {
+            return Ok(tally);
+        }
+        responses.receive(&mut stream)?;
+        let now = Instant::now();
+        to_send = 0;
+        while let Some(body) = responses.next() {
+            let produced = read_produced(body).ok_or("a response could not be read")?;
+            let (sent, correlation_id) = in_flight.pop_front().ok_or("a response that nobody asked for")?;
+            if produced.correlation_id != correlation_id {
+                return Err("responses are out of order".into());
+            }
+            if window.counts(now) {
+                tally.record(now - sent, batch_bytes, produced.error_code);
+            }
+            to_send += usize::from(now < window.end);
+        }
+    }
+}
+
+struct Schedule {
+    interval: Duration,
+    first: Duration,
+}
+
+fn open_loop(
+    stream: &TcpStream,
+    frames: &[Bytes],
+    connection: usize,
+    schedule: &Schedule,
+    window: Window,
+    batch_bytes: u64,
+) -> Result<Tally, String> {
+    let (sent, intended) = channel();
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || send_on_time(stream, frames, connection, schedule, window, &sent));
+        let tally = receive_all(stream, &intended, window, batch_bytes);
+        // A receiver that gave up must not leave the sender blocked.
+        if tally.is_err() {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        let sender = sender.join().map_err(|_| "the sender panicked".to_owned())?;
+        tally.and_then(|tally| sender.map(|()| tally))
+    })
+}
+
+fn send_on_time(
+    mut stream: &TcpStream,
+    frames: &[Bytes],
+    connection: usize,
+    schedule: &Schedule,
+    window: Window,
+    sent: &Sender<Instant>,
+) -> Result<(), String> {
+    precise_sleep();
+    let mut due = Instant::now() + schedule.first;
+    let mut next = connection;
+    while due < window.end {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        stream.write_all(&frames[next % frames.len()]).map_err(|e| format!("send: {e}"))?;
+        next += 1;
+        if sent.send(due).is_err() {
+            return Ok(());
+        }
+        due += schedule.interval;
+    }
+    Ok(())
+}
+
+fn receive_all(
+    mut stream: &TcpStream,
+    intended: &Receiver<Instant>,
+    window: Window,
+    batch_bytes: u64,
+) -> Result<Tally, String> {
+    let mut tally = Tally::new();
+    let mut responses = Responses::new();
+    // The sender drops its end after the last request: then everything that was asked has been answered.
+    while let Ok(due) = intended.recv() {
+        let produced = loop {
+            if let Some(body) = responses.next() {
+                break read_produced(body).ok_or("a response could not be read")?;
+            }
+            responses.receive(&mut stream)?;
+        };
+        let now = Instant::now();
+        if window.counts(now) {
+            tally.record(now - due, batch_bytes, produced.error_code);
+        }
+    }
+    Ok(tally)
+}
+
+/// Cuts what arrives into frames.
+struct Responses {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Responses {
+    fn new() -> Responses {
+        Responses { buffer: vec![0; 64 * 1024], start: 0, end: 0 }
+    }
+
+    fn receive(&mut self, stream: &mut impl Read) -> Result<(), String> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        match stream.read(&mut self.buffer[self.end..]) {
+            Ok(0) => Err("the broker closed the connection".into()),
+            Ok(count) => {
+                self.end += count;
+                Ok(())
+            }
+            Err(e) => Err(format!("receive: {e}")),
+        }
+    }
+
+    fn next(&mut self) -> Option<&[u8]> {
+        let filled = &self.buffer[self.start..self.end];
+        let length = u32::from_be_bytes(filled.get(..4)?.try_into().ok()?) as usize;
+        let whole = filled.get(4..4 + length)?;
+        self.start += 4 + length;
+        Some(whole)
+    }
+}
+
+/// Fills each partition with at least `bytes`, in order; returns each partition's first offset.
+pub fn fill(
+    address: &str,
+    topic: &str,
+    partitions: i32,
+    batch: &Bytes,
+    bytes_per_partition: u64,
+) -> Result<Vec<i64>, String> {
+    let frames = frames::produce(topic, partitions, batch)?;
+    let rounds = bytes_per_partition.div_ceil(batch.len() as u64);
+    let mut stream = connect(address)?;
+    let mut firsts = vec![-1; partitions as usize];
+    let mut responses = Responses::new();
+    for round in 0..rounds {
+        for frame in &frames {
+            stream.write_all(frame).map_err(|e| format!("send: {e}"))?;
+        }
+        for first in &mut firsts {
+            let produced = loop {
+                if let Some(body) = responses.next() {
+                    break read_produced(body).ok_or("a response could not be read")?;
+                }
+                responses.receive(&mut stream)?;
+            };
+            if produced.error_code != 0 {
+                return Err(format!("filling {topic}: error {}", produced.error_code));
+            }
+            if round == 0 {
+                *first = produced.base_offset;
+            }
+        }
+    }
+    Ok(firsts)
+}
