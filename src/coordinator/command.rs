@@ -122,7 +122,7 @@ pub struct CommitPartition {
 pub struct OffsetFetch {
     pub group: Arc<str>,
     /// None: every offset of the group.
-    pub topics: Option<Vec<(Arc<str>, Vec<i32>)>>,
+    pub topics: Option<ByTopic<i32>>,
 }
 
 /// OffsetDelete.
@@ -130,7 +130,7 @@ pub struct OffsetFetch {
 pub struct OffsetDelete {
     pub group: Arc<str>,
     /// Topics and their partitions; those of unknown topics come already refused.
-    pub topics: Vec<(Arc<str>, Vec<PartitionResult>)>,
+    pub topics: ByTopic<PartitionResult>,
 }
 
 /// A partition and, where it was refused, why.
@@ -139,6 +139,9 @@ pub struct PartitionResult {
     pub partition: i32,
     pub error: Option<GroupError>,
 }
+
+/// Something per partition, by topic.
+pub type ByTopic<T> = Vec<(Arc<str>, Vec<T>)>;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,10 +152,10 @@ pub enum Reply {
     /// Per member, in the order asked; an error at the top when nothing was looked at.
     Leave(Result<Vec<LeaveResult>, GroupError>),
     /// Topics and partitions in the order asked.
-    OffsetCommit(Vec<(Arc<str>, Vec<PartitionResult>)>),
-    OffsetFetch(Result<Vec<(Arc<str>, Vec<FetchedOffset>)>, GroupError>),
+    OffsetCommit(ByTopic<PartitionResult>),
+    OffsetFetch(Result<ByTopic<FetchedOffset>, GroupError>),
     /// Topics and partitions in the order asked; an error at the top when the group refuses all.
-    OffsetDelete(Result<Vec<(Arc<str>, Vec<PartitionResult>)>, GroupError>),
+    OffsetDelete(Result<ByTopic<PartitionResult>, GroupError>),
     DeleteGroup(Result<(), GroupError>),
     DescribeGroup(Result<Description, GroupError>),
     ListGroups(Result<Vec<ListedGroup>, GroupError>),

@@ -36,6 +36,9 @@ impl Default for GroupConfig {
 /// A member whose first JoinGroup is parked cannot send heartbeats; after this time it is taken for gone.
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: i32 = 300_000;
 
+/// While nobody joins a group of static members, it is looked at no more often than this.
+pub const JOIN_RETRY_MIN_MS: u64 = 1_000;
+
 /// Groups of one `__consumer_offsets` partition. One more is refused with [`crate::GroupError::NotAvailable`].
 pub const GROUPS_MAX: usize = 100_000;
 

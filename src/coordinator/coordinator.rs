@@ -1,7 +1,9 @@
 //! The coordinator of one `__consumer_offsets` partition: finds the group, keeps the log's order, runs the timers. What a
 //! group does is in `group` and the files beside it. Must never touch: bytes, the log itself.
 
-use crate::command::{Command, GroupState, Join, JoinReply, ListedGroup, OffsetCommit, OffsetFetch, Reply, Token};
+use crate::command::{
+    ByTopic, Command, FetchedOffset, GroupState, Join, JoinReply, ListedGroup, OffsetCommit, OffsetFetch, Reply, Token,
+};
 use crate::config::{GROUPS_MAX, GroupConfig};
 use crate::dump::{Dump, split};
 use crate::error::{GroupError, WriteError};
@@ -147,7 +149,7 @@ impl GroupCoordinator {
                     fx.reply(token, Reply::DeleteGroup(Ok(())));
                 }
             }
-            Then::Dumped => self.dump.on_part_durable(base_offset, &self.groups, &mut self.writes, fx),
+            Then::Dumped(dump) => self.dump.on_part_durable(dump, base_offset, &self.groups, &mut self.writes, fx),
         }
         self.settle(fx);
     }
@@ -157,7 +159,7 @@ impl GroupCoordinator {
         let pending = self.writes.remove(id);
         self.dump.give_up();
         match pending.then {
-            Then::Nothing | Then::Dumped => {}
+            Then::Nothing | Then::Dumped(_) => {}
             Then::Answer(token, reply) => fx.reply(token, with_error(reply, error)),
             Then::Assigned { group, generation } => {
                 self.with_group(now, fx, &group, |group, cx| group.assign_failed(cx, generation, error));
@@ -262,7 +264,7 @@ impl GroupCoordinator {
         group.commit(&mut self.cx(now, fx), commit, token);
     }
 
-    fn fetch(&self, fetch: OffsetFetch) -> Vec<(Arc<str>, Vec<crate::command::FetchedOffset>)> {
+    fn fetch(&self, fetch: OffsetFetch) -> ByTopic<FetchedOffset> {
         if let Some(group) = self.groups.get(&fetch.group) {
             return group.fetch(fetch);
         }

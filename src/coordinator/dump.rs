@@ -20,6 +20,8 @@ pub(crate) struct Dump {
     /// Records between the log's start and its end.
     pub logged: u64,
     running: Option<Running>,
+    /// Dumps begun so far: a part names its dump, since parts of one that was given up still arrive.
+    begun: u64,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Dump {
     }
 
     pub fn start(&mut self, groups: &BTreeMap<Arc<str>, Group>, writes: &mut Writes, fx: &mut Effects) {
+        self.begun += 1;
         self.running = Some(Running { cursor: None, outstanding: 0, start_offset: None, logged_before: self.logged });
         self.step(groups, writes, fx);
     }
@@ -50,12 +53,13 @@ impl Dump {
     /// A part is durable: the next ones, or the end. `base_offset` is the part's first offset.
     pub fn on_part_durable(
         &mut self,
+        dump: u64,
         base_offset: i64,
         groups: &BTreeMap<Arc<str>, Group>,
         writes: &mut Writes,
         fx: &mut Effects,
     ) {
-        let Some(running) = &mut self.running else { return };
+        let Some(running) = self.running.as_mut().filter(|_| dump == self.begun) else { return };
         running.start_offset.get_or_insert(base_offset);
         running.outstanding -= 1;
         if running.outstanding == 0 {
@@ -63,7 +67,8 @@ impl Dump {
         }
     }
 
-    /// A write failed: what was repeated may rest on it.
+    /// A write failed: what was repeated may rest on it. (A log that fails for good takes none of the parts; one that refuses a
+    /// single write does so at once, before a dump can have repeated it.)
     pub fn give_up(&mut self) {
         self.running = None;
     }
@@ -94,7 +99,7 @@ impl Dump {
             self.running = None;
         }
         for part in parts {
-            writes.push(fx, part, Then::Dumped);
+            writes.push(fx, part, Then::Dumped(self.begun));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Must never touch: assignments' content.
 
 use crate::command::{GroupState, Join, JoinReply, Reply, Token};
-use crate::config::{GROUP_PROTOCOLS_MAX_BYTES, NEW_MEMBER_JOIN_TIMEOUT_MS, PENDING_MEMBERS_MAX};
+use crate::config::{GROUP_PROTOCOLS_MAX_BYTES, JOIN_RETRY_MIN_MS, NEW_MEMBER_JOIN_TIMEOUT_MS, PENDING_MEMBERS_MAX};
 use crate::error::GroupError;
 use crate::group::{Cx, Group, InitialDelay};
 use crate::member::{Member, protocols_bytes};
@@ -275,7 +275,8 @@ impl Group {
             self.remove_member(cx, &id);
         }
         if !self.elect_joined_leader() && !self.members.is_empty() {
-            let timeout_ms = self.rebalance_timeout_ms();
+            // A rebalance timeout of 0 must not make this a busy loop.
+            let timeout_ms = self.rebalance_timeout_ms().max(JOIN_RETRY_MIN_MS);
             return self.arm_join(cx, timeout_ms);
         }
         self.generation = self.generation.checked_add(1).unwrap_or(0);

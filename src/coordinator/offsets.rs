@@ -2,7 +2,7 @@
 //! KIP-496. What a fetch sees is durable; what is on its way to the log is in `writes`. Must never touch: rebalancing.
 
 use crate::command::{
-    FetchedOffset, GroupState, OffsetCommit, OffsetDelete, OffsetFetch, PartitionResult, Reply, Token,
+    ByTopic, FetchedOffset, GroupState, OffsetCommit, OffsetDelete, OffsetFetch, PartitionResult, Reply, Token,
 };
 use crate::error::GroupError;
 use crate::group::{Cx, Group};
@@ -46,7 +46,7 @@ impl Group {
         Ok(())
     }
 
-    pub fn fetch(&self, fetch: OffsetFetch) -> Vec<(Arc<str>, Vec<FetchedOffset>)> {
+    pub fn fetch(&self, fetch: OffsetFetch) -> ByTopic<FetchedOffset> {
         let Some(topics) = fetch.topics else {
             return self
                 .offsets
@@ -175,9 +175,7 @@ pub(crate) fn refused_commit(commit: &OffsetCommit, error: GroupError) -> Reply 
     Reply::OffsetCommit(topics.collect())
 }
 
-type CommitResults = Vec<(Arc<str>, Vec<PartitionResult>)>;
-
-fn commit_records(cx: &Cx<'_>, group: &Arc<str>, commit: OffsetCommit) -> (Vec<Record>, CommitResults) {
+fn commit_records(cx: &Cx<'_>, group: &Arc<str>, commit: OffsetCommit) -> (Vec<Record>, ByTopic<PartitionResult>) {
     let now_ms = cx.now.wall_ms;
     let max_metadata = usize::try_from(cx.config.offset_metadata_max_bytes).unwrap_or(0);
     let expire_timestamp_ms = commit.retention_ms.map(|ms| now_ms.saturating_add(ms));

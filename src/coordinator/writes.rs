@@ -48,8 +48,8 @@ pub(crate) enum Then {
     StaticReplaced(Box<StaticReplaced>),
     /// The group and its offsets are gone.
     Deleted { group: Arc<str>, token: Option<Token> },
-    /// A part of the live state was repeated.
-    Dumped,
+    /// A part of the live state was repeated, by this dump.
+    Dumped(u64),
 }
 
 /// What is needed to answer a static member that came back, or to take it back.

@@ -1,0 +1,122 @@
+//! Restarts and dumps: protocol.md O4, reliability.md C5.
+
+use super::lab::*;
+use crate::command::*;
+use crate::config::DUMP_AFTER_RECORDS_MIN;
+use crate::record::{GroupValue, MemberValue};
+use crate::{GroupConfig, GroupCoordinator, GroupError, Record};
+use bytes::Bytes;
+use std::sync::Arc;
+
+#[test]
+fn nothing_is_served_before_the_log_is_read() {
+    let mut lab = Lab::new();
+    lab.coordinator = GroupCoordinator::new(GroupConfig::default(), 1);
+    let token = lab.join(&join("g", ""));
+    assert_eq!(lab.join_reply(token).error, Some(GroupError::Loading));
+    let token = lab.commit_as("g", -1, "", "t", 1);
+    assert_eq!(lab.commit_error(token), Some(GroupError::Loading));
+    assert_eq!(lab.heartbeat("g", 1, "m"), Err(GroupError::Loading));
+    assert_eq!(lab.describe("g"), Err(GroupError::Loading));
+}
+
+#[test]
+fn o4_a_restart_keeps_members_generation_assignments_and_offsets() {
+    let mut lab = Lab::new();
+    let ids = lab.stable_group("g", 3);
+    lab.commit_as("g", 1, &ids[0], "t", 42);
+    let before = lab.describe("g");
+    lab.restart();
+    assert_eq!(lab.describe("g"), before);
+    assert_eq!(lab.committed("g", "t"), 42);
+    for id in &ids {
+        assert_eq!(lab.heartbeat("g", 1, id), Ok(()), "no rebalance is needed");
+    }
+    let sync = lab.sync("g", 1, &ids[2], &[]);
+    assert_eq!(lab.assignment(sync), Ok("a2".into()));
+    lab.advance_ms(10_000);
+    assert_eq!(lab.state("g"), GroupState::Empty, "sessions run again");
+}
+
+#[test]
+fn bug_kafka_17306_replay_survives_any_order_and_unknown_tombstones() {
+    let offset = Record::Offset { group: s("g"), topic: s("t"), partition: 0, value: None };
+    let group = Record::Group { group: s("g"), value: None };
+    let member = |id: &str| MemberValue {
+        member_id: s(id),
+        group_instance_id: Some(s("same")),
+        client_id: s("c"),
+        client_host: s("h"),
+        rebalance_timeout_ms: -1,
+        session_timeout_ms: -5,
+        subscription: Bytes::new(),
+        assignment: Bytes::new(),
+    };
+    let odd = Record::Group {
+        group: s("odd"),
+        value: Some(Arc::new(GroupValue {
+            protocol_type: s(""),
+            generation: i32::MAX,
+            protocol: None,
+            leader: Some(s("nobody")),
+            current_state_timestamp_ms: -1,
+            members: vec![member("m"), member("m"), member("n")],
+        })),
+    };
+    let mut lab = Lab::new();
+    lab.log = vec![offset.clone(), group.clone(), odd, offset, group];
+    lab.restart();
+    assert_eq!(lab.describe("g"), Err(GroupError::GroupNotFound));
+    lab.advance_ms(1_000);
+    assert_eq!(lab.state("odd"), GroupState::Empty, "members with a nonsense session are dropped");
+    let token = lab.join(&join("odd", ""));
+    lab.advance_ms(6_000);
+    assert_eq!(lab.join_reply(token).error, None);
+}
+
+#[test]
+fn a_long_log_is_rewritten_and_begins_at_the_dump() {
+    let mut lab = Lab::new();
+    let ids = lab.stable_group("g", 2);
+    for group in 0..700 {
+        lab.commit_as(&format!("group-{group:04}"), -1, "", &"topic".repeat(60), 1);
+    }
+    for n in 0..DUMP_AFTER_RECORDS_MIN as i64 * 3 {
+        lab.commit_as("g", 1, &ids[0], "t", n);
+        if n % 1000 == 0 {
+            assert_eq!(lab.heartbeat("g", 1, &ids[1]), Ok(()));
+        }
+    }
+    assert!(lab.log_start > 0, "the log's start has moved");
+    let kept = lab.log.len() as i64 - lab.log_start;
+    assert!(kept < 2 * DUMP_AFTER_RECORDS_MIN as i64, "{kept} records are kept");
+    assert_eq!(Durable::of(&lab.log[lab.log_start as usize..]), Durable::of(&lab.log));
+}
+
+#[test]
+fn a_dump_carries_what_is_on_its_way_and_is_given_up_when_a_write_fails() {
+    for fail in [false, true] {
+        let mut lab = Lab::new();
+        lab.auto_commit = false;
+        let mut n = 0;
+        while lab.waiting.len() < 3 {
+            lab.commit_as("g", -1, "", "t", n);
+            lab.commit_as("h", -1, "", "t", n);
+            n += 1;
+            if lab.log.len() as u64 + 2 <= DUMP_AFTER_RECORDS_MIN {
+                while lab.commit_one() {}
+            }
+        }
+        if fail {
+            assert!(lab.fail_one(crate::WriteError::TooLarge));
+        }
+        while lab.commit_one() {}
+        let from = lab.log_start as usize;
+        assert!(from > 0, "the log's start has moved");
+        assert_eq!(Durable::of(&lab.log[from..]), Durable::of(&lab.log));
+        let newest = lab.committed("h", "t");
+        assert_eq!(newest, n - 1);
+        lab.restart();
+        assert_eq!(lab.committed("h", "t"), newest);
+    }
+}
