@@ -219,12 +219,16 @@ impl Controller {
         names: Vec<String>,
         records: &mut Vec<Record>,
     ) -> Vec<Result<(), CommandError>> {
+        let mut left = MAX_PARTITIONS_PER_REQUEST;
         let create = |name: String| {
             if self.image.topic_named(&name).is_some() {
                 return Ok(());
             }
             let topic = self.auto_topic(name);
             let plan = self.plan(&topic)?;
+            left = left.checked_sub(plan.num_partitions).ok_or_else(|| {
+                CommandError::LimitReached(format!("more than {MAX_PARTITIONS_PER_REQUEST} partitions at once"))
+            })?;
             self.create(&topic.name, plan, false, records);
             Ok(())
         };

@@ -61,6 +61,8 @@ pub struct Image {
     configs: BTreeMap<(ResourceType, String), ConfigMap>,
     next_producer_id: i64,
     broker: Arc<BrokerConfig>,
+    /// What holds for topics without overrides; all of them share it.
+    plain: Arc<TopicConfig>,
     refused_dynamic: Option<ConfigError>,
 }
 
@@ -74,6 +76,7 @@ impl Image {
             partition_count: 0,
             configs: BTreeMap::new(),
             next_producer_id: 0,
+            plain: Arc::new(broker.topic(&ConfigMap::new())),
             broker: Arc::new(broker),
             refused_dynamic: None,
         }
@@ -209,7 +212,7 @@ impl Image {
             id,
             partitions: Vec::new(),
             overrides: ConfigMap::new(),
-            config: Arc::new(TopicConfig::default()),
+            config: self.plain.clone(),
         };
         self.topics.insert(id, Arc::new(topic));
         Ok(())
@@ -282,6 +285,7 @@ impl Image {
             Ok(broker) => {
                 self.refused_dynamic = None;
                 let changed = broker != *self.broker;
+                self.plain = Arc::new(broker.topic(&ConfigMap::new()));
                 self.broker = Arc::new(broker);
                 changed
             }
@@ -294,9 +298,12 @@ impl Image {
 
     fn refresh_topic(&mut self, id: TopicId) {
         let Some(topic) = self.topics.get_mut(&id) else { return };
-        let config = self.broker.topic(&topic.overrides);
-        if config != *topic.config {
-            Arc::make_mut(topic).config = Arc::new(config);
+        let config = match topic.overrides.is_empty() {
+            true => self.plain.clone(),
+            false => Arc::new(self.broker.topic(&topic.overrides)),
+        };
+        if config != topic.config {
+            Arc::make_mut(topic).config = config;
         }
     }
 

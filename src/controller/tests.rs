@@ -256,6 +256,16 @@ fn c5_auto_creation() {
 }
 
 #[test]
+fn auto_creation_is_bounded_per_request_and_plain_topics_share_their_configuration() {
+    let mut rig = Rig::with(&[("num.partitions", "4000")]);
+    let names = ["a", "b", "c"].map(str::to_string).to_vec();
+    let Reply::AutoCreate(items) = rig.ask(Command::AutoCreate { names }).0 else { panic!() };
+    assert_eq!(items.iter().map(kind).collect::<Vec<_>>(), ["ok", "ok", "LimitReached"]);
+    let config = |name: &str| rig.image.topic_named(name).unwrap().config.clone();
+    assert!(std::sync::Arc::ptr_eq(&config("a"), &config("b")));
+}
+
+#[test]
 fn topics_are_deleted_by_name_and_id() {
     let mut rig = Rig::new();
     let id = rig.create_one("a", 1).unwrap().topic_id;

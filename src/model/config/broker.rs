@@ -13,6 +13,9 @@ use crate::topic_config::TopicConfig;
 /// Prefix of the environment variables that are read.
 pub const ENV_PREFIX: &str = "CORETIDE_";
 
+/// Variables with the prefix that belong to the command line's other commands.
+const NOT_KEYS: [&str; 1] = ["BOOTSTRAP"];
+
 /// Keys that belong to one listener or to a plug-in; Kafka takes any name after these.
 const FOREIGN_PREFIXES: [&str; 4] = ["listener.name.", "config.providers.", "rsm.config.", "rlmm.config."];
 
@@ -392,7 +395,7 @@ impl Reader<'_> {
 /// The key that an environment variable names: `CORETIDE_LOG_RETENTION_MS` is `log.retention.ms`, and `CORETIDE_SHARDS`
 /// is `coretide.shards`. None if the variable is not ours.
 pub fn key_of_env(variable: &str) -> Option<Result<&'static str, ConfigError>> {
-    let rest = variable.strip_prefix(ENV_PREFIX)?;
+    let rest = variable.strip_prefix(ENV_PREFIX).filter(|rest| !NOT_KEYS.contains(rest))?;
     let dotted = rest.to_ascii_lowercase().replace('_', ".");
     let own = format!("coretide.{dotted}");
     Some(match table::find(Scope::Broker, &own) {
@@ -497,6 +500,7 @@ mod tests {
             ("CORETIDE_SHARDS", Some("coretide.shards")),
             ("CORETIDE_NUM_PARTITIONS", Some("num.partitions")),
             ("PATH", None),
+            ("CORETIDE_BOOTSTRAP", None),
         ] {
             assert_eq!(key_of_env(variable).map(|key| key.unwrap()), expected, "{variable}");
         }
