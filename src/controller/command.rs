@@ -152,6 +152,19 @@ pub enum Reply {
 }
 
 impl Command {
+    /// How many topics or resources it names.
+    pub(crate) fn items(&self) -> usize {
+        match self {
+            Command::CreateTopics { topics, .. } => topics.len(),
+            Command::AutoCreate { names } => names.len(),
+            Command::DeleteTopics { topics } => topics.len(),
+            Command::CreatePartitions { topics, .. } => topics.len(),
+            Command::AlterConfigs { resources, .. } => resources.len(),
+            Command::IncrementalAlterConfigs { resources, .. } => resources.len(),
+            Command::AllocateProducerIds => 1,
+        }
+    }
+
     /// The answer that refuses every item.
     pub(crate) fn refuse(&self, error: &CommandError) -> Reply {
         fn all<T>(count: usize, error: &CommandError) -> Vec<Result<T, CommandError>> {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// Most partitions that one request may create.
 pub const MAX_PARTITIONS_PER_REQUEST: usize = 10_000;
+/// Most topics or resources that one request may name.
+pub const MAX_ITEMS_PER_REQUEST: usize = 20_000;
 /// Most resources other than topics that may carry configuration.
 pub const MAX_CONFIG_RESOURCES: usize = 10_000;
 /// Replies that may wait for their records at one time.
@@ -107,6 +109,11 @@ impl Controller {
         if self.parked.len() >= MAX_PARKED_REPLIES {
             let error = CommandError::LimitReached("too many changes are waiting; try again".to_string());
             effects.replies.push((token, command.refuse(&error)));
+            return;
+        }
+        if command.items() > MAX_ITEMS_PER_REQUEST {
+            let text = format!("one request may name {MAX_ITEMS_PER_REQUEST} topics or resources, not more");
+            effects.replies.push((token, command.refuse(&CommandError::LimitReached(text))));
             return;
         }
         let mut records = Vec::new();

@@ -240,6 +240,8 @@ fn limits_have_names() {
     let items = rig.create(vec![new_topic("x", 9_999), new_topic("y", 2)]);
     assert_eq!(items.iter().map(kind).collect::<Vec<_>>(), ["LimitReached", "LimitReached"]);
     assert_eq!(kind(&rig.create_one("x", i32::MAX)), "LimitReached");
+    let items = rig.create((0..20_001).map(|at| new_topic(&format!("t{at}"), 0)).collect());
+    assert!(items.len() == 20_001 && items.iter().all(|item| kind(item) == "LimitReached"));
     assert!(rig.log.is_empty());
 }
 

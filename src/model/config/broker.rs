@@ -413,6 +413,7 @@ pub fn check_dynamic(name: &str, value: &str) -> Result<String, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn given(pairs: &[(&str, &str)]) -> Vec<(String, String, Origin)> {
         pairs
@@ -505,6 +506,48 @@ mod tests {
             assert_eq!(key_of_env(variable).map(|key| key.unwrap()), expected, "{variable}");
         }
         assert!(key_of_env("CORETIDE_LOG_RETENTION_MSS").unwrap().is_err());
+    }
+
+    fn values() -> impl Strategy<Value = String> {
+        prop_oneof![
+            prop::sample::select(vec![0, 1, -1, -2, 5, 4096, i64::MAX, i64::MIN, i32::MAX.into(), i32::MIN.into()])
+                .prop_map(|number: i64| number.to_string()),
+            any::<i32>().prop_map(|number| number.to_string()),
+            prop::sample::select(vec!["true", "compact", "PLAINTEXT://h:1", "zstd", "", ",", "0.5", "LogAppendTime"])
+                .prop_map(str::to_string),
+            "[ -~]{0,12}",
+        ]
+    }
+
+    fn picks() -> impl Strategy<Value = Vec<(prop::sample::Index, String)>> {
+        prop::collection::vec((any::<prop::sample::Index>(), values()), 1..6)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn whatever_passes_the_check_can_be_read(picks in picks()) {
+            let keys: Vec<&str> = table::keys(Scope::Broker).map(|key| key.name).collect();
+            let pairs: Vec<_> = picks
+                .iter()
+                .map(|(index, value)| (index.get(&keys).to_string(), value.clone(), Origin::CommandLine))
+                .collect();
+            if let Ok((config, _)) = BrokerConfig::from_given(&pairs) {
+                config.topic(&ConfigMap::new());
+                config.describe();
+            }
+        }
+
+        #[test]
+        fn whatever_a_topic_may_say_can_be_read(picks in picks()) {
+            let keys: Vec<&str> = table::keys(Scope::Topic).map(|key| key.name).collect();
+            let checked = picks.iter().filter_map(|(index, value)| {
+                let name: &str = keys[index.index(keys.len())];
+                check(Scope::Topic, name, value).ok()
+            });
+            let overrides: ConfigMap = checked.map(|(key, value)| (key.name.to_string(), value)).collect();
+            BrokerConfig::default().topic(&overrides);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Configuration: the tables of all keys, the check of values, where an effective value comes from, and the broker's and
-//! a topic's typed settings. Reading order: `key`, `table`, `properties`, `layers`, `broker`, `topic`, `describe`.
-//! Must not touch: files, environment, the wire.
+//! Configuration: the tables of all keys, the check of values, where an effective value comes from, and the typed
+//! settings of the broker and of a topic. Must not touch: files, environment, the wire.
+//! Reading order: `key`, `table`, `properties`, `layers`, `broker`, `topic`, `describe`.
 
 pub mod broker;
 pub mod describe;

@@ -4,7 +4,7 @@ use super::key::Scope;
 use super::table;
 
 /// Longer names than this are not compared.
-const MAX_NAME_BYTES: usize = 128;
+const MAX_NAME_BYTES: usize = 96;
 
 /// The key whose name needs the fewest edits, if they are few enough to be a slip.
 pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
@@ -13,7 +13,8 @@ pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
     }
     let allowed = (name.len() / 4).clamp(1, 5);
     table::keys(scope)
-        .filter(|key| !key.internal)
+        // Peers choose the names, so the comparison must stay cheap: names of quite another length cannot be near.
+        .filter(|key| !key.internal && key.name.len().abs_diff(name.len()) <= allowed)
         .map(|key| (edits(name.as_bytes(), key.name.as_bytes()), key.name))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
