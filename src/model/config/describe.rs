@@ -33,7 +33,14 @@ pub fn topic(overrides: &ConfigMap, layers: &Layers<'_>) -> Vec<Described> {
 
 /// A group's keys, in order of their names.
 pub fn group(overrides: &ConfigMap, layers: &Layers<'_>) -> Vec<Described> {
-    resource(Scope::Group, Source::Group, overrides, |name| layers.chain(&group_synonyms(name)))
+    let own_default = |name: &'static str| {
+        let value = table::find(Scope::Group, name).and_then(|key| key.default)?;
+        Some(LayerValue { name, value: value.to_string(), source: Source::Default, scale: 1 })
+    };
+    resource(Scope::Group, Source::Group, overrides, |name| match group_synonyms(name).as_slice() {
+        [] => own_default(name).into_iter().collect(),
+        synonyms => layers.chain(synonyms),
+    })
 }
 
 /// The keys of a client-metrics subscription, in order of their names.
@@ -156,6 +163,20 @@ mod tests {
         assert!(find(&all, "num.partitions").read_only);
         assert_eq!(find(&all, "log.retention.ms").value, None);
         assert_eq!(find(&all, "log.retention.hours").value.as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn a_group_takes_the_brokers_value_or_its_own_default() {
+        let dynamic = map(&[("group.consumer.assignment.interval.ms", "7")]);
+        let empty = ConfigMap::new();
+        let layers = Layers { dynamic_broker: &empty, dynamic_default: &dynamic, statics: &empty };
+        let all = group(&map(&[("share.isolation.level", "read_committed")]), &layers);
+        let interval = find(&all, "consumer.assignment.interval.ms");
+        assert_eq!((interval.value.as_deref(), interval.source), (Some("7"), Source::DynamicDefaultBroker));
+        let reset = find(&all, "share.auto.offset.reset");
+        assert_eq!((reset.value.as_deref(), reset.synonyms.len()), (Some("latest"), 1));
+        let isolation = find(&all, "share.isolation.level");
+        assert_eq!((isolation.source, isolation.synonyms.len()), (Source::Group, 2));
     }
 
     #[test]
