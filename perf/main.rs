@@ -1,5 +1,5 @@
-//! `coretide-perf`: prepared frames over raw connections against any Kafka-compatible broker, and the programs that show
-//! what the machine itself can do. Black box: it knows the protocol and nothing of a broker's inside.
+//! `coretide-perf`: prepared frames over raw connections against any Kafka-compatible broker, and the programs that
+//! show what the machine itself can do. Black box: it knows the protocol and nothing of a broker's inside.
 
 mod admin;
 mod bench;

@@ -39,7 +39,8 @@ fn arbitrary(module: &str, of: &Struct) -> String {
     let fields: String = of.fields.iter().map(|f| format!("{}: {},\n", f.name, value(module, of, f))).collect();
     let uses_version = fields.contains("version");
     format!(
-        "impl Arbitrary for {module}::{} {{\nfn arbitrary(rng: &mut Prng, {}: i16) -> Self {{\nSelf {{\n{fields}}}\n}}\n}}\n\n",
+        "impl Arbitrary for {module}::{} {{\nfn arbitrary(rng: &mut Prng, {}: i16) -> Self {{\n\
+         Self {{\n{fields}}}\n}}\n}}\n\n",
         of.name,
         if uses_version { "version" } else { "_version" }
     )

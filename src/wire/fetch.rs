@@ -1,7 +1,7 @@
 //! Fetch by hand: a lean request, and a response whose records are holes that the sender fills.
 //!
-//! The encoder writes all heads into one buffer and cuts it where records belong, so record bytes are never touched here;
-//! the first head carries the length of the whole frame.
+//! The encoder writes all heads into one buffer and cuts it where records belong, so record bytes are never touched
+//! here; the first head carries the length of the whole frame.
 //! Must never touch: the inside of a record batch, where records come from.
 
 use crate::error::{DecodeError, EncodeError};
@@ -316,8 +316,8 @@ impl<E> FetchResponseEncoder<E> {
         Ok(())
     }
 
-    /// The next partition of the topic: its fields, then `records`, which are `record_bytes` long in all. Without records
-    /// the client gets an empty set, never null: old clients read its length unasked.
+    /// The next partition of the topic: its fields, then `records`, which are `record_bytes` long in all. Without
+    /// records the client gets an empty set, never null: old clients read its length unasked.
     pub fn partition(
         &mut self,
         outcome: &FetchOutcome<'_>,

@@ -1,7 +1,7 @@
 //! Request and response headers.
 //!
-//! The client id is an int16 nullable string in every header version, and the header of an ApiVersions response is always
-//! version 0, so that a client can read it before it knows anything about the broker (KIP-511).
+//! The client id is an int16 nullable string in every header version, and the header of an ApiVersions response is
+//! always version 0, so that a client can read it before it knows anything about the broker (KIP-511).
 
 use crate::error::DecodeError;
 use crate::messages::api_key::ApiKey;

@@ -1,7 +1,7 @@
 //! Reading Kafka's primitive types from a frame, without trusting one length in it.
 //!
-//! Strings and byte ranges are slices of the frame. Every length is held against the bytes that are left before anything
-//! is allocated, and the memory that decoded arrays take is bounded by a multiple of the frame.
+//! Strings and byte ranges are slices of the frame. Every length is held against the bytes that are left before
+//! anything is allocated, and the memory that decoded arrays take is bounded by a multiple of the frame.
 //! Must never touch: what the values mean, IO.
 
 use crate::error::DecodeError;
@@ -233,8 +233,8 @@ impl<'a> Reader<'a> {
         if self.i8()? < 0 { Ok(None) } else { read(self).map(Some) }
     }
 
-    /// A tag section (KIP-482): `known` reads the field of a tag and says true, or says false for a tag it does not know,
-    /// which is skipped. A field never reads past its own size; what it leaves is skipped.
+    /// A tag section (KIP-482): `known` reads the field of a tag and says true, or says false for a tag it does not
+    /// know, which is skipped. A field never reads past its own size; what it leaves is skipped.
     pub fn tags(
         &mut self,
         mut known: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,

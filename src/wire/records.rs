@@ -1,7 +1,7 @@
 //! Framing of the records that the broker keeps in its own logs: what stands before the message itself.
 //!
-//! - Coordinators' keys and values, consumers' subscriptions and assignments, producer snapshots: an int16 version first.
-//!   In a coordinator's *key* that number is the record's type, and the key itself always has version 0.
+//! - Coordinators' keys and values, consumers' subscriptions and assignments, producer snapshots: an int16 version
+//!   first. In a coordinator's *key* that number is the record's type, and the key itself always has version 0.
 //! - Metadata records: frame version, record type and version, each an unsigned varint.
 
 use crate::error::{DecodeError, EncodeError};
@@ -32,8 +32,8 @@ pub fn decode_versioned<M: Message>(bytes: &Bytes) -> Result<(i16, M), DecodeErr
     Ok((version, M::decode(&mut r, version)?))
 }
 
-/// As [`decode_versioned`], but a version newer than we know is read as the newest that we know: consumers' subscriptions
-/// and assignments only ever grow at their end.
+/// As [`decode_versioned`], but a version newer than we know is read as the newest that we know: consumers'
+/// subscriptions and assignments only ever grow at their end.
 pub fn decode_versioned_or_newer<M: Message>(bytes: &Bytes) -> Result<(i16, M), DecodeError> {
     let mut r = Reader::new(bytes);
     let version = r.i16()?;

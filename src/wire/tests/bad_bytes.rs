@@ -1,5 +1,5 @@
-//! Every decoder on mutated valid bytes and on noise. The fuzz targets in `src/wire/fuzz` run the same entries for longer
-//! and under a limit on memory.
+//! Every decoder on mutated valid bytes and on noise. The fuzz targets in `src/wire/fuzz` run the same entries for
+//! longer and under a limit on memory.
 
 use crate::all_messages::each_message;
 use crate::arbitrary::{Arbitrary, any};

@@ -1,5 +1,5 @@
-//! Our codec against the `kafka-protocol` crate, which derives from the same definitions (of Kafka 4.1) by another hand:
-//! what we write, it reads; what it writes from that, we read back as what we started with.
+//! Our codec against the `kafka-protocol` crate, which derives from the same definitions (of Kafka 4.1) by another
+//! hand: what we write, it reads; what it writes from that, we read back as what we started with.
 
 use crate::arbitrary::{Arbitrary, any};
 use bytes::{Bytes, BytesMut};

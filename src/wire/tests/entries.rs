@@ -1,5 +1,5 @@
-//! What the fuzz targets call: any bytes may come in, nothing may panic, and what was accepted must survive a round trip.
-//! Shared with `src/wire/fuzz`.
+//! What the fuzz targets call: any bytes may come in, nothing may panic, and what was accepted must survive a round
+//! trip. Shared with `src/wire/fuzz`.
 
 use bytes::Bytes;
 use coretide_wire::header::{decode_request_header, decode_response_header};

@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn the_response_is_the_generated_encoder_s_with_its_holes_filled(seed: u64, version in 4i16..=18, correlation_id: i32) {
+    fn the_response_is_the_generated_one_with_its_holes_filled(seed: u64, version in 4i16..=18, correlation_id: i32) {
         let oracle = any_response(seed, version);
         let response = encode_by_hand(&oracle, version, correlation_id);
         let mut sent = Vec::new();
