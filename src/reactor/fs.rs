@@ -121,7 +121,7 @@ impl FileOp {
 }
 
 /// True when `path` is `gone` or lies in the folder `gone`.
-pub(crate) fn is_under(path: &str, gone: &str) -> bool {
+pub fn is_under(path: &str, gone: &str) -> bool {
     path.strip_prefix(gone).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -1,6 +1,7 @@
 //! File writes and syncs on the hot ring.
 //! Must never touch: what is written; reads and everything that may block for long (they are the background's).
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,9 +12,26 @@ use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
 
 use crate::fs::{FileError, is_aligned, open_file};
-use crate::reactor::{Event, FileTask, HotFile, Reactor, errno_error};
+use crate::reactor::{Event, Reactor, errno_error};
 use crate::ring::{Completion, Kind, tag};
 use crate::slab::Key;
+
+/// A file that the hot thread writes, open until its last operation is back.
+pub struct HotFile {
+    pub(crate) file: File,
+    pub(crate) path: String,
+    pub(crate) direct: bool,
+}
+
+/// A write or sync on its way; its slot keeps file and bytes until it is back.
+pub(crate) struct FileTask {
+    id: u64,
+    file: Arc<HotFile>,
+    bytes: Bytes,
+    at: u64,
+    done: usize,
+    durable: bool,
+}
 
 impl HotFile {
     /// Opens (or makes) `root/path` for writing; `direct`: with `O_DIRECT`.

@@ -35,6 +35,7 @@ pub mod frames;
 pub mod fs;
 pub mod hotfile;
 pub mod lanes;
+pub mod net;
 pub mod probe;
 pub mod reactor;
 pub mod ring;

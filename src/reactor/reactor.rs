@@ -3,7 +3,6 @@
 //! Must never touch: what frames, files and letters mean; clocks.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -17,6 +16,7 @@ use crate::conn::{CloseReason, Conn, Part, Phase, prepare_socket};
 use crate::error::SetupError;
 use crate::frames::FrameMemory;
 use crate::fs::FileError;
+use crate::hotfile::FileTask;
 use crate::ring::{Completion, Kind, Ring, tag};
 use crate::slab::{Key, Slab};
 use crate::splice::Pipes;
@@ -72,27 +72,11 @@ pub struct Stats {
     pub pokes: u64,
 }
 
-/// A file that the hot thread writes, open until its last operation is back.
-pub struct HotFile {
-    pub(crate) file: File,
-    pub(crate) path: String,
-    pub(crate) direct: bool,
-}
-
 struct Listening {
     listener: u8,
     socket: TcpListener,
     armed: bool,
     paused: bool,
-}
-
-pub(crate) struct FileTask {
-    pub(crate) id: u64,
-    pub(crate) file: Arc<HotFile>,
-    pub(crate) bytes: Bytes,
-    pub(crate) at: u64,
-    pub(crate) done: usize,
-    pub(crate) durable: bool,
 }
 
 /// The hot ring of one thread.

@@ -1,6 +1,7 @@
 //! The ring on real sockets and files.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use coretide_stdx::aligned::{AlignedBuf, BLOCK_BYTES};
 
 use super::*;
 use crate::frames::FrameError;
+use crate::hotfile::HotFile;
 use crate::splice::FilePart;
 
 const DEADLINE: Duration = Duration::from_secs(20);

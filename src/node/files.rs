@@ -1,0 +1,162 @@
+//! Between the shard's words for files and the reactor's: operations, results, and the open files of the hot thread.
+//! Must never touch: what is in the files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use coretide_log::io::{Durability, FileId, IoError, Job, Op, OpOk, OpResult, Step};
+use coretide_reactor::fs::{Disk, FileError, FileOk, FileOp, FileResult, is_under};
+use coretide_reactor::hotfile::HotFile;
+
+/// Files that a hot thread keeps open for writing, and as many for reading.
+pub const HOT_FILES_MAX: usize = 256;
+
+/// The reactor's operation for the shard's.
+pub fn to_file_op(op: Op) -> FileOp {
+    let durable = |durability| durability == Durability::Durable;
+    match op {
+        Op::Read { file, at, len, direct } => FileOp::Read { path: file.path(), at, len, direct },
+        Op::Write { file, at, bytes, direct, durability } => {
+            FileOp::Write { path: file.path(), at, bytes, direct, durable: durable(durability) }
+        }
+        Op::Sync { file } => FileOp::Sync { path: file.path() },
+        Op::SyncDir { dir } => FileOp::SyncDir { path: dir.to_string() },
+        Op::Allocate { file, len, zeros } => FileOp::Allocate { path: file.path(), len, zeros },
+        Op::Truncate { file, len } => FileOp::Truncate { path: file.path(), len },
+        Op::Len { file } => FileOp::Len { path: file.path() },
+        Op::Remove { file } => FileOp::Remove { path: file.path() },
+        Op::MakeDir { dir } => FileOp::MakeDir { path: dir.to_string() },
+        Op::RenameDir { from, to } => FileOp::RenameDir { from: from.to_string(), to: to.to_string() },
+        Op::RemoveDir { dir } => FileOp::RemoveDir { path: dir.to_string() },
+        Op::List { dir } => FileOp::List { path: dir.to_string() },
+    }
+}
+
+/// The shard's result for the reactor's.
+pub fn to_op_result(result: FileResult) -> OpResult {
+    match result {
+        Ok(FileOk::Done) => Ok(OpOk::Done),
+        Ok(FileOk::Data(bytes)) => Ok(OpOk::Data(bytes)),
+        Ok(FileOk::Len(len)) => Ok(OpOk::Len(len)),
+        Ok(FileOk::Names(names)) => Ok(OpOk::Names(names)),
+        Err(error) => Err(to_io_error(error)),
+    }
+}
+
+/// The shard's error for the reactor's.
+pub fn to_io_error(error: FileError) -> IoError {
+    IoError { op: error.op, path: error.path, errno: error.errno, message: error.message }
+}
+
+/// Runs a job to its end on the calling thread.
+pub fn run_job<J: Job>(disk: &Disk, mut job: J) -> J::Output {
+    let mut results = Vec::new();
+    loop {
+        match job.step(results) {
+            Step::Do(ops) => {
+                let ops: Vec<FileOp> = ops.into_iter().map(to_file_op).collect();
+                results = disk.execute_all(&ops).into_iter().map(to_op_result).collect();
+            }
+            Step::Done(output) => return output,
+        }
+    }
+}
+
+/// Open files by what they are; the one unused for longest gives way.
+struct Cache<T> {
+    files: BTreeMap<(FileId, bool), (T, u64)>,
+    clock: u64,
+}
+
+impl<T: Clone> Cache<T> {
+    const fn new() -> Cache<T> {
+        Cache { files: BTreeMap::new(), clock: 0 }
+    }
+
+    fn get<E>(&mut self, key: (FileId, bool), open: impl FnOnce(&FileId) -> Result<T, E>) -> Result<T, E> {
+        self.clock += 1;
+        if let Some((file, used)) = self.files.get_mut(&key) {
+            *used = self.clock;
+            return Ok(file.clone());
+        }
+        let file = open(&key.0)?;
+        if self.files.len() >= HOT_FILES_MAX {
+            let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
+            oldest.and_then(|key| self.files.remove(&key));
+        }
+        self.files.insert(key, (file.clone(), self.clock));
+        Ok(file)
+    }
+
+    fn forget(&mut self, gone: &str) {
+        self.files.retain(|(file, _), _| !is_under(&file.path(), gone));
+    }
+}
+
+/// The open files of one hot thread.
+pub struct HotFiles {
+    root: PathBuf,
+    direct: bool,
+    writing: Cache<Arc<HotFile>>,
+    reading: Cache<Arc<File>>,
+}
+
+impl HotFiles {
+    /// Files below `root`; `direct`: its file system takes direct IO.
+    pub fn new(root: &Path, direct: bool) -> HotFiles {
+        HotFiles { root: root.to_path_buf(), direct, writing: Cache::new(), reading: Cache::new() }
+    }
+
+    /// The file to write; `direct` where the file system can.
+    pub fn to_write(&mut self, file: FileId, direct: bool) -> Result<Arc<HotFile>, IoError> {
+        let (root, direct) = (&self.root, direct && self.direct);
+        self.writing.get((file, direct), |file| HotFile::open(root, &file.path(), direct)).map_err(to_io_error)
+    }
+
+    /// The file to send from, through the page cache.
+    pub fn to_read(&mut self, file: FileId) -> std::io::Result<Arc<File>> {
+        let root = &self.root;
+        self.reading.get((file, false), |file| File::open(root.join(file.path())).map(Arc::new))
+    }
+
+    /// Closes what lies below folders or files that are gone.
+    pub fn forget(&mut self, gone: &[String]) {
+        for gone in gone {
+            self.writing.forget(gone);
+            self.reading.forget(gone);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recreated_folder_is_written_anew_after_it_was_forgotten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut files = HotFiles::new(dir.path(), false);
+        let file = || FileId::Partition { dir: Arc::from("t-0"), name: "x" };
+        let first = files.to_write(file(), true).expect("made with its folder");
+        assert!(Arc::ptr_eq(&first, &files.to_write(file(), true).expect("open already")));
+        std::fs::rename(dir.path().join("t-0"), dir.path().join("t-0-gone")).expect("renamed");
+        assert!(Arc::ptr_eq(&first, &files.to_write(file(), true).expect("not forgotten yet")));
+        files.forget(&["t-0".to_string()]);
+        assert!(!Arc::ptr_eq(&first, &files.to_write(file(), true).expect("made again")));
+        assert!(dir.path().join("t-0/x").exists());
+    }
+
+    #[test]
+    fn open_files_stay_below_their_limit() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut files = HotFiles::new(dir.path(), false);
+        for no in 0..HOT_FILES_MAX as u32 + 5 {
+            files.to_write(FileId::Journal { shard: 0, no }, false).expect("made");
+        }
+        assert_eq!(files.writing.files.len(), HOT_FILES_MAX);
+        let newest = (FileId::Journal { shard: 0, no: HOT_FILES_MAX as u32 + 4 }, false);
+        assert!(files.writing.files.contains_key(&newest));
+    }
+}
