@@ -57,8 +57,8 @@ pub fn load(
 }
 
 fn read_file(path: &Path, given: &mut Vec<(String, String, Origin)>) -> Result<(), ServeError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ServeError::ConfigFile { path: path.to_path_buf(), error })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| ServeError::ConfigFile { path: path.to_path_buf(), error })?;
     let properties = parse_properties(&text)
         .map_err(|error| ServeError::ConfigSyntax { path: path.to_path_buf(), reason: error.to_string() })?;
     given.extend(properties.into_iter().map(|one| (one.key, one.value, Origin::File { line: one.line })));
@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), "node.id=1\nlog.dirs=/from/file\nlog.retention.ms=1\ncoretide.shards=1\n").expect("written");
+        std::fs::write(file.path(), "node.id=1\nlog.dirs=/from/file\nlog.retention.ms=1\ncoretide.shards=1\n")
+            .expect("written");
         let options = ServeOptions {
             config_file: Some(file.path().to_path_buf()),
             overrides: pairs(&[("log.retention.ms", "3")]),
@@ -84,8 +85,12 @@ mod tests {
             listen: Some("127.0.0.1:7777".into()),
             shards: None,
         };
-        let environment =
-            pairs(&[("CORETIDE_LOG_RETENTION_MS", "2"), ("CORETIDE_SHARDS", "2"), ("HOME", "/"), ("CORETIDE_BOOTSTRAP", "x:1")]);
+        let environment = pairs(&[
+            ("CORETIDE_LOG_RETENTION_MS", "2"),
+            ("CORETIDE_SHARDS", "2"),
+            ("HOME", "/"),
+            ("CORETIDE_BOOTSTRAP", "x:1"),
+        ]);
         let (config, notes) = load(&options, environment.into_iter()).expect("all valid");
         assert_eq!(config.log_dirs, ["/from/flag"]);
         assert_eq!((config.node_id, config.engine.shards), (1, 2));

@@ -89,7 +89,8 @@ impl Meta {
 
     fn parse(text: &str) -> Result<Meta, String> {
         let properties = parse_properties(text).map_err(|error| error.to_string())?;
-        let value = |key: &str| properties.iter().rev().find(|one| one.key == key).map(|one| one.value.trim().to_string());
+        let value =
+            |key: &str| properties.iter().rev().find(|one| one.key == key).map(|one| one.value.trim().to_string());
         let needed = |key: &str| value(key).ok_or_else(|| format!("{key} is missing"));
         let version = needed("version")?;
         if version != "1" {

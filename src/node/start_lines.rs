@@ -27,7 +27,10 @@ impl StartLines<'_> {
         let mut text = String::new();
         let addresses: Vec<String> = self.addresses.iter().map(|(_, address)| address.to_string()).collect();
         let mut line = |name: &str, value: &str| writeln!(text, "  {name:<10}{value}").expect("a string takes all");
-        line("listens", &self.addresses.iter().map(|(name, at)| format!("{at} ({name})")).collect::<Vec<_>>().join(", "));
+        line(
+            "listens",
+            &self.addresses.iter().map(|(name, at)| format!("{at} ({name})")).collect::<Vec<_>>().join(", "),
+        );
         let cores: Vec<String> = self.cores.iter().map(ToString::to_string).collect();
         let shards = match (self.shards, cores.as_slice()) {
             (shards, []) => format!("{shards}, not pinned to cores"),
@@ -76,7 +79,9 @@ mod tests {
         };
         let text = lines.text();
         assert_eq!(text.lines().last(), Some("ready 127.0.0.1:9092"));
-        for part in ["127.0.0.1:9092 (PLAINTEXT)", "2, on cores 0, 1", "./data (ext2/3/4)", "power loss", "nothing", "produce"] {
+        for part in
+            ["127.0.0.1:9092 (PLAINTEXT)", "2, on cores 0, 1", "./data (ext2/3/4)", "power loss", "nothing", "produce"]
+        {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         let refused = ["direct IO: slower".to_string()];
