@@ -134,6 +134,11 @@ impl FrameReader {
         self.starved.is_some()
     }
 
+    /// True when all of [`FrameReader::spare`] belongs to one frame, so that a receive may wait until it is full.
+    pub fn is_within_large(&self) -> bool {
+        self.large.is_some()
+    }
+
     /// Where the next bytes go; never empty. Stays where it is until [`FrameReader::advance`].
     pub fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
         if let Some(large) = &mut self.large {

@@ -328,9 +328,12 @@ impl Reactor {
         conn.receiving = true;
         let first = if conn.more_waits { 0 } else { RECVSEND_POLL_FIRST };
         let fd = types::Fd(conn.raw_fd());
+        // The rest of a large frame comes back as one completion; the kernel itself waits for its pieces.
+        let flags = if conn.reader.is_within_large() { libc::MSG_WAITALL } else { 0 };
         let spare = conn.reader.spare();
         let entry = opcode::Recv::new(fd, spare.as_mut_ptr().cast(), spare.len() as u32)
             .ioprio(first)
+            .flags(flags)
             .build()
             .user_data(tag(Kind::Recv, key));
         // SAFETY: the reader leaves its spare memory where it is until `advance`, and the connection's slot is kept until
