@@ -1,0 +1,57 @@
+//! What a shard is told at its birth, and the named limits of everything that grows here.
+//! Must never touch: where the values come from.
+
+use std::sync::Arc;
+
+use coretide_log::store::StoreLimits;
+use coretide_model::{BrokerConfig, ShardId};
+
+/// Requests of one connection that are worked on at once. More wait unread in their frames.
+pub const REQUESTS_IN_PROGRESS_MAX: u32 = 64;
+/// Frames of one connection that wait for their turn before its socket is not read any more.
+pub const BACKLOG_FRAMES_MAX: usize = 16;
+/// Bytes of such frames.
+pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
+/// Response bytes that one connection may leave unread before its next requests wait.
+pub const UNSENT_BYTES_MAX: u64 = 64 << 20;
+/// A connection that takes nothing of its responses for this long is closed while the shard's memory is spent.
+pub const SLOW_READER_US: u64 = 30_000_000;
+/// How often connections are looked at for idleness, in microseconds.
+pub const IDLE_SCAN_US: u64 = 10_000_000;
+/// How often produce requests are looked at for their timeouts, in microseconds.
+pub const PRODUCE_SCAN_US: u64 = 500_000;
+/// How long a stop waits for requests in progress, in microseconds.
+pub const STOP_GRACE_US: u64 = 5_000_000;
+/// Requests of one shard that wait for something. Connections and the limit above keep it from being reached.
+pub const PENDING_MAX: usize = 1 << 20;
+/// Partitions of one request's response that the handlers accept.
+pub const RESPONSE_PARTITIONS_MAX: usize = 100_000;
+
+/// What a shard is told at its birth.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// How many there are.
+    pub shards: u16,
+    /// The broker's static configuration, with the ports that the listeners really have.
+    pub broker: Arc<BrokerConfig>,
+    /// The cluster's id, 22 characters of base64.
+    pub cluster_id: Arc<str>,
+    /// A random number, new with every start and for every shard: topic ids, member ids and fetch session ids follow
+    /// from it.
+    pub seed: u64,
+}
+
+/// The store's limits that follow from the broker's configuration: the same for recovery and for the running shards.
+pub fn store_limits(broker: &BrokerConfig) -> StoreLimits {
+    let engine = &broker.engine;
+    StoreLimits {
+        journal_file_bytes: engine.journal_file_bytes,
+        journal_files_max: engine.journal_files_max,
+        direct_from_bytes: engine.direct_from_bytes,
+        destage_from_bytes: engine.destage_from_bytes,
+        cache_bytes: engine.shard_cache_bytes,
+        ..StoreLimits::default()
+    }
+}

@@ -1,0 +1,256 @@
+//! Connections: accepting them, their frames, their responses, and when they are not read or closed.
+//! Must never touch: what requests mean.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use coretide_model::{BrokerConfig, ConnId};
+use coretide_wire::api::{Reception, receive};
+use coretide_wire::header::decode_request_header_view;
+use coretide_wire::{ApiKey, Reader};
+
+use crate::boot::Phase;
+use crate::config::SLOW_READER_US;
+use crate::event::{ListenerId, Output};
+use crate::handlers::{Fault, Handled, Head, Outcome, Request, api_versions, route};
+use crate::session::Session;
+use crate::shard::Shard;
+
+/// The shard's memory budget: frames from their arrival until their request is over, responses until the kernel has
+/// them.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    used_bytes: u64,
+    limit_bytes: u64,
+    /// Reading is stopped for everybody.
+    spent: bool,
+}
+
+impl Memory {
+    /// What the configured memory leaves beside the cache, and at least a quarter of it.
+    pub fn new(broker: &BrokerConfig) -> Memory {
+        let all = broker.engine.shard_memory_bytes;
+        let beside = all.saturating_sub(broker.engine.shard_cache_bytes).max(all / 4) as u64;
+        let limit_bytes = broker.network.queued_max_request_bytes.unwrap_or(u64::MAX).min(beside);
+        Memory { used_bytes: 0, limit_bytes, spent: false }
+    }
+
+    fn take(&mut self, bytes: u64) {
+        self.used_bytes += bytes;
+    }
+
+    fn give(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.used_bytes, "only what was taken is given back");
+        self.used_bytes = self.used_bytes.saturating_sub(bytes);
+    }
+
+    /// Says when reading is to stop (`Some(true)`) or go on for everybody; goes on at three quarters.
+    fn turn(&mut self) -> Option<bool> {
+        let limit = if self.spent { self.limit_bytes / 4 * 3 } else { self.limit_bytes };
+        let spent = self.used_bytes > limit;
+        (spent != std::mem::replace(&mut self.spent, spent)).then_some(spent)
+    }
+
+    #[cfg(test)]
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+}
+
+/// Whether the request in this frame may run beside others of its connection.
+fn overlaps(frame: &[u8]) -> bool {
+    let key = frame.first_chunk::<2>().map(|key| i16::from_be_bytes(*key));
+    key.and_then(ApiKey::from_code).and_then(route).is_some_and(|route| route.overlaps)
+}
+
+impl Shard {
+    pub(crate) fn on_opened(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
+        let network = &self.image.broker().network;
+        let share = |limit: usize| limit.div_ceil(usize::from(self.config.shards));
+        let address = peer.ip().to_string();
+        let overridden = network.max_connections_per_ip_overrides.iter().find(|(host, _)| *host == address);
+        let per_ip = share(overridden.map_or(network.max_connections_per_ip, |(_, limit)| *limit));
+        let same_ip = || self.sessions.values().filter(|session| session.peer.ip() == peer.ip()).count();
+        let full = self.sessions.len() >= share(network.max_connections);
+        if full || self.phase != Phase::Serving || (per_ip <= self.sessions.len() && same_ip() >= per_ip) {
+            self.metrics.connections_refused += 1;
+            self.out.push(Output::Close { conn });
+            return;
+        }
+        self.metrics.connections_opened += 1;
+        let session = Session::new(conn, listener, peer, self.now.mono_us);
+        self.sessions.insert(conn, session);
+        self.pause_as_needed(conn);
+    }
+
+    pub(crate) fn on_frame(&mut self, conn: ConnId, frame: Bytes) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.last_active_us = self.now.mono_us;
+        let frame_bytes = frame.len() as u64;
+        if session.push(frame) {
+            self.metrics.bytes_in += frame_bytes;
+            self.memory.take(frame_bytes);
+            self.pump(conn);
+        }
+    }
+
+    pub(crate) fn on_sent(&mut self, conn: ConnId, bytes: u64) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.last_active_us = self.now.mono_us;
+        let was_blocked = session.wants_pause();
+        let counted = session.sent(bytes);
+        self.memory.give(counted);
+        self.balance();
+        if was_blocked {
+            self.dirty.push(conn);
+        }
+    }
+
+    pub(crate) fn on_closed(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.remove(&conn) else { return };
+        self.memory.give(session.unsent_bytes() + session.backlog_bytes() as u64);
+        for id in session.waiting() {
+            self.abandon(id);
+        }
+        self.balance();
+    }
+
+    /// Begins as many requests of the connection as may begin.
+    pub(crate) fn pump(&mut self, conn: ConnId) {
+        while let Some(session) = self.sessions.get_mut(&conn) {
+            let Some((frame, overlaps)) = session.next(overlaps) else { break };
+            let place = session.begin(overlaps);
+            let (listener, peer) = (session.listener, session.peer);
+            self.begin(conn, place, listener, peer, frame);
+        }
+        self.pause_as_needed(conn);
+        self.balance();
+    }
+
+    fn begin(&mut self, conn: ConnId, place: u64, listener: ListenerId, peer: SocketAddr, frame: Bytes) {
+        let mut reader = Reader::new(&frame);
+        let frame_bytes = frame.len() as u32;
+        // Bytes whose header cannot be read close the connection at this place; the head is only for the accounts.
+        let mut head =
+            Head { conn, place, api: ApiKey::ApiVersions, version: 0, correlation_id: 0, listener, frame_bytes };
+        let header = match decode_request_header_view(&mut reader) {
+            Ok(header) => header,
+            Err(error) => return self.finish(&head, Err(Fault::Decode(error))),
+        };
+        (head.version, head.correlation_id) = (header.api_version, header.correlation_id);
+        self.metrics.count_request(header.api_key);
+        let handle = match receive(header.api_key, header.api_version) {
+            Reception::Serve(api) => {
+                head.api = api;
+                route(api).map(|route| route.handle)
+            }
+            Reception::AnswerApiVersionsV0 => Some(api_versions::unsupported as crate::handlers::Handler),
+            Reception::Close => None,
+        };
+        let body_at = reader.position();
+        let Some(handle) = handle else { return self.finish(&head, Ok(Outcome::Close)) };
+        let request = Request { head, body_at, peer, frame };
+        let handled = handle(self, &request);
+        self.finish(&head, handled);
+    }
+
+    /// Takes what became of a request. After anything but `Later` and `Silent` the request is over.
+    pub(crate) fn finish(&mut self, head: &Head, handled: Handled) {
+        if matches!(handled, Ok(Outcome::Later)) {
+            return;
+        }
+        let is_silent = matches!(handled, Ok(Outcome::Silent));
+        if !is_silent {
+            self.memory.give(u64::from(head.frame_bytes));
+        }
+        let Some(session) = self.sessions.get_mut(&head.conn) else { return };
+        match handled {
+            Ok(Outcome::Answer(response)) => session.answer(head.place, response),
+            Ok(Outcome::Silent) => session.silence(head.place),
+            Ok(Outcome::Nothing) => {
+                session.silence(head.place);
+                session.finish_silent();
+            }
+            Ok(Outcome::Close | Outcome::Later) | Err(_) => {
+                self.metrics.connections_faulted += 1;
+                self.memory.give(session.backlog_bytes() as u64);
+                session.close_at(head.place);
+            }
+        }
+        let sent_bytes = session.drain(&mut self.out);
+        self.metrics.bytes_out += sent_bytes;
+        self.memory.take(sent_bytes);
+        self.dirty.push(head.conn);
+    }
+
+    /// A request that gets no response is over; with a fault the connection ends at once (W8).
+    pub(crate) fn finish_silent(&mut self, head: &Head, failed: bool) {
+        self.memory.give(u64::from(head.frame_bytes));
+        let Some(session) = self.sessions.get_mut(&head.conn) else { return };
+        session.finish_silent();
+        if failed && !session.is_closing() {
+            self.metrics.connections_faulted += 1;
+            self.memory.give(session.backlog_bytes() as u64);
+            session.stop();
+            self.out.push(Output::Close { conn: head.conn });
+        }
+        self.dirty.push(head.conn);
+    }
+
+    /// Gives back what an abandoned request held.
+    pub(crate) fn forget_frame(&mut self, head: &Head) {
+        self.memory.give(u64::from(head.frame_bytes));
+    }
+
+    fn pause_as_needed(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let pause = session.wants_pause() || self.memory.spent || self.phase != Phase::Serving;
+        if pause != session.paused {
+            session.paused = pause;
+            self.out.push(if pause { Output::PauseRead { conn } } else { Output::ResumeRead { conn } });
+        }
+    }
+
+    pub(crate) fn pause_all_as_needed(&mut self) {
+        let conns: Vec<ConnId> = self.sessions.keys().copied().collect();
+        for conn in conns {
+            self.pause_as_needed(conn);
+        }
+    }
+
+    /// Stops or resumes reading for everybody when the memory budget's marks are passed.
+    fn balance(&mut self) {
+        if let Some(spent) = self.memory.turn() {
+            self.metrics.memory_pauses += u64::from(spent);
+            self.pause_all_as_needed();
+        }
+    }
+
+    /// Closes connections on which nothing happens (W11), and those that do not take their responses while memory is
+    /// short. A request that waits on purpose keeps its connection.
+    pub(crate) fn close_idle(&mut self) {
+        let idle_ms = self.image.broker().network.connections_max_idle_ms;
+        let idle_us = u64::try_from(idle_ms).map_or(u64::MAX, |ms| ms.saturating_mul(1000));
+        let (now_us, spent) = (self.now.mono_us, self.memory.spent);
+        let expired = |session: &Session| {
+            let quiet_us = now_us.saturating_sub(session.last_active_us);
+            let stuck = session.unsent_bytes() > 0 && (quiet_us >= idle_us || (spent && quiet_us >= SLOW_READER_US));
+            !session.is_closing() && (stuck || (session.is_idle() && quiet_us >= idle_us))
+        };
+        let expired: Vec<ConnId> = self.sessions.values().filter(|s| expired(s)).map(|s| s.conn).collect();
+        for conn in expired {
+            self.metrics.connections_expired += 1;
+            self.close_now(conn);
+        }
+    }
+
+    /// Ends a connection whatever is in progress on it.
+    pub(crate) fn close_now(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if !session.is_closing() {
+            self.memory.give(session.backlog_bytes() as u64);
+            session.stop();
+        }
+        self.out.push(Output::Close { conn });
+    }
+}

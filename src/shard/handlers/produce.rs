@@ -1,0 +1,270 @@
+//! Produce (key 0): batches are checked here, on the shard that received them, and appended by the shards that own the
+//! partitions: one letter to each owner, in the order of arrival, so that what one connection sends for one partition is
+//! appended in its order (I5).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coretide_controller::TopicImage;
+use coretide_log::batch::{BatchError, ProduceRules, VerifiedBatch, peek_header};
+use coretide_log::codec::Codec;
+use coretide_model::{ErrorCode, ShardId, TopicPartition};
+use coretide_wire::produce::{ProduceOutcome, ProducePartition, ProduceRequestView, ProduceResponseEncoder};
+use coretide_wire::{Reader, TopicRef};
+use smallvec::SmallVec;
+
+use super::{Handled, Head, Outcome, Request};
+use crate::config::PRODUCE_SCAN_US;
+use crate::errors;
+use crate::event::Response;
+use crate::mail::{AppendItem, AppendResult, Mail, ReqId};
+use crate::pending::Pending;
+use crate::shard::Shard;
+use crate::timers::Timer;
+
+/// The first version whose clients know zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+/// Kafka's own tools may write to internal topics under this name.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// A Produce request whose batches are on their way.
+pub(crate) struct ProduceWait {
+    frame: Bytes,
+    body_at: usize,
+    acks: i16,
+    expires_us: u64,
+    /// Owners that have not answered.
+    left: u32,
+    /// By place in the request.
+    outcomes: SmallVec<[Appended; 1]>,
+}
+
+/// What became of one partition of a request.
+enum Appended {
+    Waiting,
+    At { base_offset: i64, log_append_time_ms: i64, log_start_offset: i64 },
+    Refused(Box<Refusal>),
+}
+
+struct Refusal {
+    code: ErrorCode,
+    message: Option<String>,
+    record_errors: Vec<(i32, Option<String>)>,
+}
+
+impl Appended {
+    fn refused(code: ErrorCode, message: Option<String>) -> Appended {
+        Appended::Refused(Box::new(Refusal { code, message, record_errors: Vec::new() }))
+    }
+
+    fn invalid(error: &BatchError) -> Appended {
+        let told = error.record_errors().iter().map(|record| (record.index, Some(record.reason.to_string())));
+        Appended::Refused(Box::new(Refusal {
+            code: errors::batch(error),
+            message: Some(error.to_string()),
+            record_errors: told.collect(),
+        }))
+    }
+}
+
+/// Timeouts are looked for now and then, while somebody waits.
+#[derive(Default)]
+pub(crate) struct Scan {
+    armed: bool,
+}
+
+/// The letters of one request, one for each owner.
+type Letters = SmallVec<[(ShardId, SmallVec<[AppendItem; 1]>); 2]>;
+
+pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
+    let view = ProduceRequestView::decode(&mut request.reader(), request.head.version)?;
+    let mut outcomes: SmallVec<[Appended; 1]> = SmallVec::with_capacity(view.partition_count);
+    let mut letters = Letters::new();
+    let mut topic: Option<(usize, Result<Arc<TopicImage>, ErrorCode>)> = None;
+    for part in view.partitions() {
+        if topic.as_ref().is_none_or(|(place, _)| *place != part.topic_place) {
+            topic = Some((part.topic_place, find_topic(shard, request, &part.topic)));
+        }
+        let found = topic.as_ref().map_or(Err(ErrorCode::UnknownTopicOrPartition), |(_, found)| found.clone());
+        let place = outcomes.len() as u32;
+        outcomes.push(match check(shard, &view, part, &found) {
+            Ok((tp, batch)) => {
+                let owner = shard.owner(tp);
+                let item = AppendItem { tp, place, batch };
+                match letters.iter_mut().find(|(to, _)| *to == owner) {
+                    Some((_, items)) => items.push(item),
+                    None => letters.push((owner, SmallVec::from_buf([item]))),
+                }
+                Appended::Waiting
+            }
+            Err(refused) => refused,
+        });
+    }
+    let expires_us = shard.now.after_ms(u64::try_from(view.timeout_ms).unwrap_or(0));
+    let (left, acks) = (letters.len() as u32, view.acks);
+    let wait = ProduceWait { frame: request.frame.clone(), body_at: request.body_at, acks, expires_us, left, outcomes };
+    if left == 0 && acks != 0 {
+        return encode(&request.head, &wait);
+    }
+    if left == 0 {
+        return Ok(if wait.has_failed() { Outcome::Close } else { Outcome::Nothing });
+    }
+    let id = shard.pending.insert(request.head, None, Pending::Produce(wait));
+    for (to, items) in letters {
+        shard.send(to, Mail::Append { id, items });
+    }
+    arm_scan(shard);
+    if acks == 0 {
+        return Ok(Outcome::Silent);
+    }
+    shard.note_waiting(&request.head, id);
+    Ok(Outcome::Later)
+}
+
+/// The topic that a request names, if clients may write to it (P7).
+fn find_topic(shard: &Shard, request: &Request, topic: &TopicRef<'_>) -> Result<Arc<TopicImage>, ErrorCode> {
+    let found = match topic {
+        TopicRef::Name(name) => shard.image.topic_named(name).ok_or(ErrorCode::UnknownTopicOrPartition)?,
+        TopicRef::Id(id) => shard.image.topic(*id).ok_or(ErrorCode::UnknownTopicId)?,
+    };
+    if found.internal && request.client_id() != Some(ADMIN_CLIENT_ID) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    Ok(found.clone())
+}
+
+/// Everything that can be said about a partition's batch without its owner (P1 to P7).
+fn check(
+    shard: &mut Shard,
+    view: &ProduceRequestView<'_>,
+    part: ProducePartition<'_>,
+    topic: &Result<Arc<TopicImage>, ErrorCode>,
+) -> Result<(TopicPartition, VerifiedBatch), Appended> {
+    if !(-1..=1).contains(&view.acks) {
+        return Err(Appended::refused(ErrorCode::InvalidRequiredAcks, None));
+    }
+    let topic = topic.as_ref().map_err(|code| Appended::refused(*code, None))?;
+    if usize::try_from(part.index).map_or(true, |index| index >= topic.partitions.len()) {
+        return Err(Appended::refused(ErrorCode::UnknownTopicOrPartition, None));
+    }
+    if view.acks == -1 && topic.config.min_insync_replicas > 1 {
+        let message = format!("min.insync.replicas is {}, and there is one replica", topic.config.min_insync_replicas);
+        return Err(Appended::refused(ErrorCode::NotEnoughReplicas, Some(message)));
+    }
+    let records = part.records.unwrap_or_default();
+    if view.version < ZSTD_FROM && peek_header(&records).is_ok_and(|header| header.codec() == Ok(Codec::Zstd)) {
+        let message = "zstd needs Produce version 7 or later".to_string();
+        return Err(Appended::refused(ErrorCode::UnsupportedCompressionType, Some(message)));
+    }
+    let rules = ProduceRules::from_config(&topic.config, shard.now.wall_ms);
+    let batch = shard.verifier.verify_produced(records, &rules).map_err(|error| Appended::invalid(&error))?;
+    Ok((TopicPartition { topic_id: topic.id, partition: part.index }, batch))
+}
+
+/// An owner has answered.
+pub(crate) fn on_appended(shard: &mut Shard, id: ReqId, results: SmallVec<[AppendResult; 1]>) {
+    let Some((_, Pending::Produce(wait))) = shard.pending.get_mut(id) else { return };
+    for AppendResult { place, result } in results {
+        wait.outcomes[place as usize] = match result {
+            Ok(appended) => Appended::At {
+                base_offset: appended.base_offset,
+                log_append_time_ms: appended.log_append_time_ms,
+                log_start_offset: appended.log_start_offset,
+            },
+            Err(failure) => Appended::refused(errors::append(&failure), Some(failure.to_string())),
+        };
+    }
+    wait.left -= 1;
+    if wait.left == 0 {
+        conclude(shard, id);
+    }
+}
+
+/// Answers with what is known.
+fn conclude(shard: &mut Shard, id: ReqId) {
+    let Some((head, Pending::Produce(wait))) = shard.pending.take(id) else { return };
+    shard.end_wait(id);
+    if wait.acks == 0 {
+        shard.finish_silent(&head, wait.has_failed());
+    } else {
+        let handled = encode(&head, &wait);
+        shard.finish(&head, handled);
+    }
+}
+
+fn arm_scan(shard: &mut Shard) {
+    if !std::mem::replace(&mut shard.produce_scan.armed, true) {
+        shard.timers.insert(shard.now.mono_us + PRODUCE_SCAN_US, Timer::ProduceScan);
+    }
+}
+
+/// Answers requests that have waited longer than they wanted with what is known, and the rest of them with
+/// REQUEST_TIMED_OUT (P6).
+pub(crate) fn expire(shard: &mut Shard) {
+    shard.produce_scan.armed = false;
+    let now_us = shard.now.mono_us;
+    let is_produce = |pending: &Pending| matches!(pending, Pending::Produce(_));
+    let is_due = |pending: &Pending| matches!(pending, Pending::Produce(w) if w.acks != 0 && w.expires_us <= now_us);
+    for id in shard.pending.select(|_, _, pending| is_due(pending)) {
+        if let Some((_, Pending::Produce(wait))) = shard.pending.get_mut(id) {
+            for outcome in wait.outcomes.iter_mut().filter(|outcome| matches!(outcome, Appended::Waiting)) {
+                *outcome = Appended::refused(ErrorCode::RequestTimedOut, None);
+            }
+        }
+        conclude(shard, id);
+    }
+    if !shard.pending.select(|_, _, pending| is_produce(pending)).is_empty() {
+        arm_scan(shard);
+    }
+}
+
+impl ProduceWait {
+    fn has_failed(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome, Appended::Refused(_)))
+    }
+}
+
+fn encode(head: &Head, wait: &ProduceWait) -> Handled {
+    let mut reader = Reader::new(&wait.frame);
+    reader.take(wait.body_at)?;
+    let view = ProduceRequestView::decode(&mut reader, head.version)?;
+    let mut encoder =
+        ProduceResponseEncoder::new(head.version, head.correlation_id, view.topic_count, view.partition_count)?;
+    let mut parts = view.partitions();
+    let mut outcomes = wait.outcomes.iter();
+    for (topic, count) in view.topics() {
+        encoder.topic(topic, count)?;
+        for _ in 0..count {
+            let (Some(part), Some(outcome)) = (parts.next(), outcomes.next()) else { return Ok(Outcome::Close) };
+            encoder.partition(&to_wire(part.index, outcome))?;
+        }
+    }
+    Ok(Outcome::Answer(Response::from(encoder.finish(0, &[])?)))
+}
+
+fn to_wire(index: i32, outcome: &Appended) -> ProduceOutcome<'_> {
+    let mut wire = ProduceOutcome {
+        index,
+        error_code: ErrorCode::None.code(),
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        record_errors: &[],
+        error_message: None,
+        current_leader: None,
+    };
+    match outcome {
+        Appended::At { base_offset, log_append_time_ms, log_start_offset } => {
+            wire.base_offset = *base_offset;
+            wire.log_append_time_ms = *log_append_time_ms;
+            wire.log_start_offset = *log_start_offset;
+        }
+        Appended::Refused(refusal) => {
+            wire.error_code = refusal.code.code();
+            wire.record_errors = &refusal.record_errors;
+            wire.error_message = refusal.message.as_deref();
+        }
+        Appended::Waiting => wire.error_code = ErrorCode::RequestTimedOut.code(),
+    }
+    wire
+}

@@ -1,0 +1,238 @@
+//! Reads of our partitions for Fetch requests of any shard, and the jobs that read from disk.
+//! Must never touch: what a Fetch request still wants when it has this.
+
+use std::collections::BTreeMap;
+
+use coretide_log::store::{ColdRead, Extents, ReadDone, ReadFailure, ReadPlan, ReadReady, StoreJob, StoreJobOutput};
+use coretide_model::config::broker::ColdFetch;
+use coretide_model::{ErrorCode, ShardId, TopicPartition};
+use coretide_partition::{Isolation, Marks, ReadError, ReadSpec};
+
+use super::internal::Ticket;
+use super::{Logs, asks};
+use crate::event::Output;
+use crate::mail::{Mail, ReadAnswer, ReadAsk, ReadItem, ReadPart, ReqId};
+use crate::shard::Shard;
+
+/// Our job ids have this bit; the store's own have not.
+const JOB_BIT: u64 = 1 << 63;
+/// How often a read is planned anew because its segment went away meanwhile.
+const REPLANS_MAX: u8 = 3;
+/// Fetches that wait for the disk at one time; more are answered without data, and ask again.
+const COLD_WAITS_MAX: usize = 4096;
+
+/// No marks are known.
+pub(super) const NO_MARKS: Marks =
+    Marks { log_start_offset: -1, last_stable_offset: -1, high_watermark: -1, log_end_offset: -1 };
+
+/// Who waits for a job.
+pub(super) enum JobOf {
+    /// A part of a Fetch.
+    Part { wait: u64, index: usize, tp: TopicPartition, spec: ReadSpec, replans: u8 },
+    /// A search by time.
+    Asked(asks::Asked),
+    /// One of our own machines reads its log.
+    Load(Ticket),
+}
+
+/// A Fetch that waits for the disk.
+struct ColdWait {
+    to: ShardId,
+    id: ReqId,
+    ask: ReadAsk,
+    answer: ReadAnswer,
+    left: usize,
+}
+
+/// The jobs under way and who waits for them.
+pub(super) struct Jobs {
+    next_id: u64,
+    by_id: BTreeMap<u64, JobOf>,
+    next_wait: u64,
+    waits: BTreeMap<u64, ColdWait>,
+    want_file: bool,
+}
+
+impl Jobs {
+    pub fn new(mode: ColdFetch) -> Jobs {
+        let want_file = mode != ColdFetch::Direct;
+        Jobs { next_id: 0, by_id: BTreeMap::new(), next_wait: 0, waits: BTreeMap::new(), want_file }
+    }
+}
+
+impl ReadPart {
+    fn empty(place: u32, error: ErrorCode, marks: Marks) -> ReadPart {
+        ReadPart {
+            place,
+            error,
+            marks,
+            diverging: None,
+            aborted: None,
+            extents: Extents::new(),
+            bytes: 0,
+            from_disk: false,
+        }
+    }
+
+    fn fill(&mut self, ready: ReadReady) {
+        self.bytes = ready.bytes;
+        self.extents = ready.extents;
+    }
+}
+
+impl Logs {
+    /// Plans one partition's read. The second value is a read that must go to the disk.
+    fn read_one(&mut self, item: &ReadItem) -> (ReadPart, Option<ColdRead>) {
+        let Some(partition) = self.partitions.get(&item.tp) else {
+            return (ReadPart::empty(item.place, ErrorCode::UnknownTopicOrPartition, NO_MARKS), None);
+        };
+        match partition.read(&mut self.store, &item.spec) {
+            Ok(read) => {
+                let mut part = ReadPart::empty(item.place, ErrorCode::None, read.marks);
+                (part.diverging, part.aborted) = (read.diverging, read.aborted);
+                match read.plan {
+                    ReadPlan::Ready(ready) => part.fill(ready),
+                    ReadPlan::Cold(cold) => return (part, Some(cold)),
+                    ReadPlan::Empty | ReadPlan::OutOfRange => {}
+                }
+                (part, None)
+            }
+            Err(error) => {
+                let marks = match error {
+                    ReadError::OutOfRange { marks, .. } => marks,
+                    ReadError::Epoch(_) => NO_MARKS,
+                };
+                (ReadPart::empty(item.place, error.code(), marks), None)
+            }
+        }
+    }
+
+    /// Watches what had nothing more than it gave, for a read that wants to be told.
+    fn watch_read(&mut self, to: ShardId, id: ReqId, ask: &ReadAsk, answer: &mut ReadAnswer) {
+        let bytes: usize = answer.parts.iter().map(|part| part.bytes).sum();
+        let failed = answer.parts.iter().any(|part| part.error != ErrorCode::None || part.diverging.is_some());
+        if failed || bytes >= ask.watch_below_bytes as usize {
+            return;
+        }
+        let isolation = ask.isolation;
+        let at = |(item, part): (&ReadItem, &ReadPart)| {
+            (item.tp, item.spec.fetch_offset.max(readable_end(&part.marks, isolation)))
+        };
+        self.watch(to, id, isolation, ask.items.iter().zip(&answer.parts).map(at));
+        answer.watching = true;
+    }
+}
+
+fn readable_end(marks: &Marks, isolation: Isolation) -> i64 {
+    marks.limit(isolation)
+}
+
+impl Shard {
+    /// Starts a job of ours.
+    pub(super) fn start_job(&mut self, job: StoreJob, of: JobOf) {
+        let jobs = &mut self.logs.jobs;
+        let id = jobs.next_id | JOB_BIT;
+        jobs.next_id += 1;
+        jobs.by_id.insert(id, of);
+        self.out.push(Output::Job { id, job });
+    }
+
+    /// Reads what a Fetch of any shard wants of our partitions: in its order, within its budget, at least one batch.
+    pub(crate) fn on_read(&mut self, from: ShardId, id: ReqId, ask: ReadAsk) {
+        let mut answer = ReadAnswer { parts: Vec::with_capacity(ask.items.len()), watching: false };
+        let mut left_bytes = ask.max_bytes;
+        let mut found = false;
+        let mut cold_reads = Vec::new();
+        for (index, item) in ask.items.iter().enumerate() {
+            let mut item = *item;
+            item.spec.max_bytes = item.spec.max_bytes.min(left_bytes);
+            item.spec.at_least_one &= !found;
+            let (mut part, mut cold) = self.logs.read_one(&item);
+            if cold.is_some() && self.logs.jobs.waits.len() >= COLD_WAITS_MAX {
+                (part.error, cold) = (ErrorCode::UnknownServerError, None);
+            }
+            let promised = if cold.is_some() { item.spec.max_bytes } else { part.bytes as u32 };
+            found |= promised > 0;
+            left_bytes = left_bytes.saturating_sub(promised);
+            answer.parts.push(part);
+            cold_reads.extend(cold.map(|cold| (index, item, cold)));
+        }
+        if cold_reads.is_empty() {
+            return self.send_read(from, id, &ask, answer);
+        }
+        let jobs = &mut self.logs.jobs;
+        let wait = jobs.next_wait;
+        jobs.next_wait += 1;
+        jobs.waits.insert(wait, ColdWait { to: from, id, ask, answer, left: cold_reads.len() });
+        for (index, item, cold) in cold_reads {
+            self.start_cold(cold, JobOf::Part { wait, index, tp: item.tp, spec: item.spec, replans: 0 });
+        }
+    }
+
+    fn start_cold(&mut self, mut cold: ColdRead, of: JobOf) {
+        cold.want_file = self.logs.jobs.want_file;
+        self.start_job(cold.into_job(), of);
+    }
+
+    fn send_read(&mut self, to: ShardId, id: ReqId, ask: &ReadAsk, mut answer: ReadAnswer) {
+        if ask.watch_below_bytes > 0 {
+            self.logs.watch_read(to, id, ask, &mut answer);
+            self.wake_watchers();
+        }
+        self.send(to, Mail::ReadDone { id, done: Box::new(answer) });
+    }
+
+    /// A job of ours is over.
+    pub(crate) fn on_read_job(&mut self, id: u64, output: StoreJobOutput) {
+        let Some(of) = self.logs.jobs.by_id.remove(&id) else { return };
+        match (output, of) {
+            (StoreJobOutput::Read(done), JobOf::Part { wait, index, tp, spec, replans }) => {
+                self.logs.store.note_read(&done);
+                self.on_cold_part(done, wait, index, (tp, spec), replans);
+            }
+            (StoreJobOutput::Read(done), JobOf::Load(ticket)) => {
+                self.logs.store.note_read(&done);
+                self.on_load_read(ticket, done.result);
+            }
+            (StoreJobOutput::Time(done), JobOf::Asked(asked)) => self.on_time_found(asked, done.result),
+            _ => unreachable!("a job yields what its kind yields"),
+        }
+    }
+
+    fn on_cold_part(
+        &mut self,
+        done: ReadDone,
+        wait: u64,
+        index: usize,
+        (tp, spec): (TopicPartition, ReadSpec),
+        replans: u8,
+    ) {
+        let place = self.logs.jobs.waits[&wait].answer.parts[index].place;
+        let part = match done.result {
+            Ok(ready) => {
+                let part = &mut self.logs.jobs.waits.get_mut(&wait).expect("its jobs are not over").answer.parts[index];
+                part.fill(ready);
+                part.from_disk = true;
+                None
+            }
+            Err(ReadFailure::Gone) if replans < REPLANS_MAX => {
+                let (part, cold) = self.logs.read_one(&ReadItem { tp, place, spec });
+                if let Some(cold) = cold {
+                    let replans = replans + 1;
+                    return self.start_cold(cold, JobOf::Part { wait, index, tp, spec, replans });
+                }
+                Some(part)
+            }
+            Err(_) => Some(ReadPart::empty(place, ErrorCode::KafkaStorageError, NO_MARKS)),
+        };
+        let waiting = self.logs.jobs.waits.get_mut(&wait).expect("its jobs are not over");
+        if let Some(part) = part {
+            waiting.answer.parts[index] = part;
+        }
+        waiting.left -= 1;
+        if waiting.left == 0 {
+            let done = self.logs.jobs.waits.remove(&wait).expect("just seen");
+            self.send_read(done.to, done.id, &done.ask, done.answer);
+        }
+    }
+}

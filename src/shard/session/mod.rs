@@ -1,0 +1,224 @@
+//! One connection: its requests in order, its responses in the same order, and when to stop reading it.
+//!
+//! ```text
+//!   frame ─► backlog ─ may_begin ─► begin (takes the next place in line) ─► a handler
+//!   handler's answer ─► fill(place) ─► drain: everything at the head of the line that is filled leaves
+//! ```
+//!
+//! Requests that only append or read (`overlaps`) run beside each other; any other runs alone, as all do in Kafka, so that
+//! it sees the effects of those before it and none of those behind it.
+//! Must never touch: what requests mean, sockets.
+
+pub mod frame;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use coretide_model::ConnId;
+
+use crate::config::{BACKLOG_BYTES_MAX, BACKLOG_FRAMES_MAX, REQUESTS_IN_PROGRESS_MAX, UNSENT_BYTES_MAX};
+use crate::event::{ListenerId, Output, Response};
+use crate::mail::ReqId;
+
+/// A place in a connection's line.
+#[derive(Debug)]
+enum Place {
+    /// Its request is in progress; the id if it waits in the table.
+    Waiting(Option<ReqId>),
+    /// May leave when it is at the head.
+    Ready(Response),
+    /// Nothing leaves for it (acks=0).
+    Silent,
+    /// The connection ends here.
+    Close,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub conn: ConnId,
+    pub listener: ListenerId,
+    pub peer: SocketAddr,
+    /// When a frame last arrived or response bytes last left.
+    pub last_active_us: u64,
+    /// What the driver was told.
+    pub paused: bool,
+    line: VecDeque<Place>,
+    /// The number of the place at the head.
+    head: u64,
+    backlog: VecDeque<Bytes>,
+    backlog_bytes: usize,
+    in_progress: u32,
+    /// The request in progress is one that runs alone.
+    alone: bool,
+    unsent_bytes: u64,
+    closing: bool,
+}
+
+impl Session {
+    pub fn new(conn: ConnId, listener: ListenerId, peer: SocketAddr, now_us: u64) -> Session {
+        Session {
+            conn,
+            listener,
+            peer,
+            last_active_us: now_us,
+            paused: false,
+            line: VecDeque::new(),
+            head: 0,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            in_progress: 0,
+            alone: false,
+            unsent_bytes: 0,
+            closing: false,
+        }
+    }
+
+    /// Takes a frame in. False: the connection is closing, and the frame is dropped.
+    pub fn push(&mut self, frame: Bytes) -> bool {
+        if self.closing {
+            return false;
+        }
+        self.backlog_bytes += frame.len();
+        self.backlog.push_back(frame);
+        true
+    }
+
+    /// The next frame, if its request may begin now. `overlaps` says whether a request with this API key may run beside
+    /// others.
+    pub fn next(&mut self, overlaps: impl FnOnce(&[u8]) -> bool) -> Option<(Bytes, bool)> {
+        let frame = self.backlog.front()?;
+        if self.closing || self.in_progress >= REQUESTS_IN_PROGRESS_MAX || self.unsent_bytes > UNSENT_BYTES_MAX {
+            return None;
+        }
+        let overlaps = overlaps(frame);
+        if self.in_progress > 0 && (self.alone || !overlaps) {
+            return None;
+        }
+        self.backlog_bytes -= frame.len();
+        let frame = self.backlog.pop_front()?;
+        Some((frame, overlaps))
+    }
+
+    /// A request begins; returns its place in line.
+    pub fn begin(&mut self, overlaps: bool) -> u64 {
+        debug_assert!(self.in_progress == 0 || (overlaps && !self.alone), "`next` said so");
+        self.in_progress += 1;
+        self.alone = !overlaps;
+        self.line.push_back(Place::Waiting(None));
+        self.head + self.line.len() as u64 - 1
+    }
+
+    fn place(&mut self, place: u64) -> &mut Place {
+        let index = place.checked_sub(self.head).expect("a place leaves the line only when it is filled");
+        self.line.get_mut(index as usize).expect("a place was given out by `begin`")
+    }
+
+    /// Notes where the request of this place waits.
+    pub fn waits(&mut self, place: u64, id: ReqId) {
+        *self.place(place) = Place::Waiting(Some(id));
+    }
+
+    /// The request is answered. It is no longer in progress.
+    pub fn answer(&mut self, place: u64, response: Response) {
+        *self.place(place) = Place::Ready(response);
+        self.in_progress -= 1;
+    }
+
+    /// The request gets no response, but is still in progress: [`Session::finish_silent`] follows.
+    pub fn silence(&mut self, place: u64) {
+        *self.place(place) = Place::Silent;
+    }
+
+    /// A request without response is over.
+    pub fn finish_silent(&mut self) {
+        self.in_progress -= 1;
+    }
+
+    /// The connection ends when everything before this place has left; what comes behind it is dropped.
+    pub fn close_at(&mut self, place: u64) {
+        *self.place(place) = Place::Close;
+        self.in_progress -= 1;
+        self.stop();
+    }
+
+    /// Begins no more requests and forgets those that have not begun.
+    pub fn stop(&mut self) {
+        self.closing = true;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+    }
+
+    /// Sends everything at the head of the line that is ready. Returns the bytes of the responses.
+    pub fn drain(&mut self, out: &mut Vec<Output>) -> u64 {
+        let mut sent_bytes = 0;
+        while let Some(place) = self.line.front() {
+            if let Place::Waiting(_) = place {
+                break;
+            }
+            self.head += 1;
+            match self.line.pop_front().expect("just seen") {
+                Place::Ready(response) => {
+                    sent_bytes += response.bytes;
+                    out.push(Output::Send { conn: self.conn, response });
+                }
+                Place::Close => {
+                    out.push(Output::Close { conn: self.conn });
+                    self.head += self.line.len() as u64;
+                    self.line.clear();
+                }
+                Place::Silent | Place::Waiting(_) => {}
+            }
+        }
+        self.unsent_bytes += sent_bytes;
+        sent_bytes
+    }
+
+    /// The kernel took response bytes. Returns how many of them were counted here.
+    pub fn sent(&mut self, bytes: u64) -> u64 {
+        let counted = bytes.min(self.unsent_bytes);
+        self.unsent_bytes -= counted;
+        counted
+    }
+
+    /// The requests in progress that wait in the table.
+    pub fn waiting(&self) -> impl Iterator<Item = ReqId> {
+        self.line.iter().filter_map(|place| match place {
+            Place::Waiting(id) => *id,
+            _ => None,
+        })
+    }
+
+    /// Whether its socket should be left unread. Has some hysteresis, so that the driver is not told at every frame.
+    pub fn wants_pause(&self) -> bool {
+        let shift = usize::from(self.paused);
+        self.closing
+            || self.backlog.len() >= BACKLOG_FRAMES_MAX >> (2 * shift)
+            || self.backlog_bytes >= BACKLOG_BYTES_MAX >> shift
+            || self.unsent_bytes >= UNSENT_BYTES_MAX >> shift
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    pub fn in_progress(&self) -> u32 {
+        self.in_progress
+    }
+
+    pub fn unsent_bytes(&self) -> u64 {
+        self.unsent_bytes
+    }
+
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
+    /// Nothing in progress, nothing waiting, nothing unsent.
+    pub fn is_idle(&self) -> bool {
+        self.in_progress == 0 && self.backlog.is_empty() && self.unsent_bytes == 0
+    }
+}

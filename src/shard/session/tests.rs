@@ -1,0 +1,126 @@
+use super::*;
+use proptest::prelude::*;
+
+fn session() -> Session {
+    Session::new(ConnId(1), ListenerId(0), "127.0.0.1:1".parse().unwrap(), 0)
+}
+
+fn response(number: u8) -> Response {
+    Bytes::from(vec![number]).into()
+}
+
+fn sent(out: &mut Vec<Output>) -> Vec<u8> {
+    let number = |output| match output {
+        Output::Send { response, .. } => match &response.extents[0] {
+            coretide_log::store::Extent::Hot(bytes) => bytes[0],
+            other => panic!("{other:?}"),
+        },
+        Output::Close { .. } => u8::MAX,
+        other => panic!("{other:?}"),
+    };
+    out.drain(..).map(number).collect()
+}
+
+/// Takes in frames of one byte; even ones overlap.
+fn push(session: &mut Session, numbers: &[u8]) {
+    for number in numbers {
+        assert!(session.push(Bytes::from(vec![*number])));
+    }
+}
+
+fn begin(session: &mut Session) -> Option<(u8, u64)> {
+    let (frame, overlaps) = session.next(|frame| frame[0].is_multiple_of(2))?;
+    Some((frame[0], session.begin(overlaps)))
+}
+
+#[test]
+fn a_request_that_runs_alone_waits_for_all_before_it_and_holds_up_all_behind_it() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 1, 6]);
+    let (_, two) = begin(&mut session).unwrap();
+    let (_, four) = begin(&mut session).unwrap();
+    assert_eq!(begin(&mut session), None, "1 runs alone");
+    session.answer(two, response(2));
+    assert_eq!(begin(&mut session), None);
+    session.answer(four, response(4));
+    let (number, one) = begin(&mut session).unwrap();
+    assert_eq!(number, 1);
+    assert_eq!(begin(&mut session), None, "nothing runs beside 1");
+    session.answer(one, response(1));
+    assert_eq!(begin(&mut session).unwrap().0, 6);
+}
+
+#[test]
+fn a_close_leaves_after_what_was_asked_before_it_and_drops_what_came_behind() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 6, 8]);
+    let places: Vec<u64> = (0..3).map(|_| begin(&mut session).unwrap().1).collect();
+    session.close_at(places[1]);
+    assert!(!session.push(Bytes::new()), "nothing more is taken in");
+    assert_eq!((begin(&mut session), session.backlog_bytes()), (None, 0));
+    let mut out = Vec::new();
+    session.drain(&mut out);
+    assert!(out.is_empty());
+    session.answer(places[2], response(6));
+    session.answer(places[0], response(2));
+    session.drain(&mut out);
+    assert_eq!(sent(&mut out), [2, u8::MAX]);
+}
+
+#[test]
+fn a_request_without_response_counts_until_it_is_over_but_holds_up_no_response() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 1]);
+    let (_, two) = begin(&mut session).unwrap();
+    session.silence(two);
+    let (_, four) = begin(&mut session).unwrap();
+    session.answer(four, response(4));
+    let mut out = Vec::new();
+    session.drain(&mut out);
+    assert_eq!(sent(&mut out), [4]);
+    assert_eq!(begin(&mut session), None);
+    session.finish_silent();
+    assert_eq!(begin(&mut session).unwrap().0, 1);
+}
+
+#[test]
+fn unread_responses_and_waiting_frames_stop_the_reading_and_their_going_resumes_it() {
+    let mut session = session();
+    push(&mut session, &[1]);
+    let place = begin(&mut session).unwrap().1;
+    assert!(!session.wants_pause());
+    push(&mut session, &[3; BACKLOG_FRAMES_MAX]);
+    assert!(session.wants_pause());
+    let large = Response { bytes: UNSENT_BYTES_MAX + 1, ..response(1) };
+    session.answer(place, large);
+    session.drain(&mut Vec::new());
+    assert_eq!(begin(&mut session), None, "a slow reader's requests wait");
+    assert_eq!(session.sent(u64::MAX), UNSENT_BYTES_MAX + 1);
+    assert!(begin(&mut session).is_some());
+}
+
+#[test]
+fn requests_in_progress_are_limited() {
+    let mut session = session();
+    push(&mut session, &vec![2; REQUESTS_IN_PROGRESS_MAX as usize + 5]);
+    let begun = std::iter::from_fn(|| begin(&mut session)).count();
+    assert_eq!(begun, REQUESTS_IN_PROGRESS_MAX as usize);
+}
+
+proptest! {
+    /// W5: whatever the order of the answers, responses leave in the order of the requests, each once.
+    #[test]
+    fn w5_responses_leave_in_the_order_of_requests(order in Just((0u8..20).collect::<Vec<_>>()).prop_shuffle()) {
+        let mut session = session();
+        push(&mut session, &(0u8..20).map(|n| n * 2).collect::<Vec<_>>());
+        let places: Vec<u64> = (0..20).map(|_| begin(&mut session).unwrap().1).collect();
+        let (mut out, mut all) = (Vec::new(), Vec::new());
+        for number in order {
+            session.answer(places[number as usize], response(number));
+            session.drain(&mut out);
+            all.extend(sent(&mut out));
+        }
+        prop_assert_eq!(all, (0u8..20).collect::<Vec<_>>());
+        prop_assert_eq!(session.in_progress(), 0);
+    }
+}
