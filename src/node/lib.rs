@@ -16,12 +16,15 @@ mod config;
 mod data_dir;
 mod error;
 mod files;
+mod serve;
+mod shell;
 mod start_lines;
 
 use std::path::PathBuf;
 
 pub use data_dir::FORMAT_VERSION;
 pub use error::ServeError;
+pub use serve::serve;
 
 /// What the command line says about `serve`. Everything else comes from the configuration.
 #[derive(Clone, Debug, Default)]
@@ -36,10 +39,4 @@ pub struct ServeOptions {
     pub listen: Option<String>,
     /// How many shards to run; 0: one per core.
     pub shards: Option<u16>,
-}
-
-/// Runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
-#[allow(clippy::unimplemented)]
-pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
-    unimplemented!("{options:?}")
 }

@@ -1,0 +1,416 @@
+//! From options to a running broker and back: boot, threads, signals, the end.
+//! Must never touch: requests.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier};
+use std::thread::JoinHandle;
+
+use coretide_log::store::{Boot, BootConfig, BootReport, ShardRecovered};
+use coretide_model::{BrokerConfig, ShardId};
+use coretide_reactor::background::{Background, BackgroundKind, BackgroundOptions};
+use coretide_reactor::fs::Disk;
+use coretide_reactor::lanes::{Mailbox, mailboxes};
+use coretide_reactor::net::{Bound, host_name};
+use coretide_reactor::reactor::{Options, Reactor};
+use coretide_reactor::signals::{Signals, Waited};
+use coretide_reactor::wake::{Doorbell, EventFd};
+use coretide_reactor::{cpu, probe, ring};
+use coretide_shard::{Shard, ShardConfig, placement, store_limits};
+
+use crate::ServeOptions;
+use crate::config;
+use crate::data_dir::{DataDir, in_words, random_u128};
+use crate::error::ServeError;
+use crate::files::{HotFiles, run_job};
+use crate::shell::{Clock, Control, Lines, Parcel, Report, Shell};
+use crate::start_lines::StartLines;
+
+/// The exit code after a second signal.
+const IMPATIENT_EXIT_CODE: i32 = 130;
+/// Descriptors below which many connections and partitions run out of them.
+const OPEN_FILES_WANTED: u64 = 10_000;
+
+/// Runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
+pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    cpu::abort_on_panic();
+    let signals = Signals::take()?;
+    let (config, notes) = config::load(&options, std::env::vars())?;
+    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    ring::try_ring()?;
+    let data = DataDir::open(&data_path(&config)?, config.node_id)?;
+    let (direct, mut refused) = probe_machine(&data.path)?;
+    let (config, bound) = bind_listeners(config)?;
+    let cores = cpu::allowed_cores();
+    let shards = wanted_shards(&config, cores.len());
+    let pinned: Vec<usize> = if config.engine.pin_cores && !cores.is_empty() {
+        (0..shards).map(|shard| cores[shard as usize % cores.len()]).collect()
+    } else {
+        Vec::new()
+    };
+    let boot = recover(&data.path, direct, &config, shards)?;
+    let broker = Broker { config: Arc::new(config), data, direct, shards, pinned };
+    let mut threads = broker.start(boot.shards)?;
+    if let Some(reason) = threads.wait_ready(&signals)? {
+        refused.push(reason);
+    }
+    if threads.stopping {
+        return threads.finish(&signals);
+    }
+    let addresses = threads.listen(bound, broker.config.network.socket_listen_backlog_size)?;
+    let lines = StartLines {
+        addresses: &addresses,
+        shards,
+        cores: &broker.pinned,
+        data: &broker.data.path,
+        file_system: probe::file_system(&broker.data.path),
+        cluster_id: &broker.data.cluster_id,
+        flush_messages: broker.config.topic(&Default::default()).flush_messages,
+        refused: &refused,
+    };
+    print_lines(&lines.text());
+    threads.run(&signals)
+}
+
+/// A closed standard output is no reason to end.
+fn print_lines(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let printed = writeln!(out, "{text}").and_then(|()| out.flush());
+    if let Err(error) = printed {
+        tracing::debug!("the start lines were not printed: {error}");
+    }
+}
+
+fn data_path(config: &BrokerConfig) -> Result<PathBuf, ServeError> {
+    match config.log_dirs.as_slice() {
+        [one] => Ok(PathBuf::from(one)),
+        many => Err(ServeError::Config(vec![format!(
+            "log.dirs={} names {} folders; this broker keeps its data in one: join the disks below the file system",
+            many.join(","),
+            many.len()
+        )])),
+    }
+}
+
+fn wanted_shards(config: &BrokerConfig, cores: usize) -> u16 {
+    match config.engine.shards {
+        0 => u16::try_from(cores.max(1)).unwrap_or(u16::MAX),
+        wanted => wanted,
+    }
+}
+
+/// Whether the data directory takes direct IO, and what the machine refuses.
+fn probe_machine(path: &Path) -> Result<(bool, Vec<String>), ServeError> {
+    let mut refused = Vec::new();
+    let direct = match probe::takes_direct_io(path) {
+        Ok(()) => true,
+        Err(error) if probe::means_no_direct_io(&error) => {
+            refused.push(format!(
+                "direct IO by the file system ({}): writes pass through the page cache and are flushed, which costs a \
+                 copy and latency; a data directory on ext4 or xfs has it",
+                probe::file_system(path)
+            ));
+            false
+        }
+        Err(error) => return Err(ServeError::DataDir { path: path.to_path_buf(), reason: in_words(&error) }),
+    };
+    let files = cpu::raise_open_files()?;
+    if files < OPEN_FILES_WANTED {
+        refused.push(format!("more than {files} open files: connections and partitions share them; raise ulimit -n"));
+    }
+    Ok((direct, refused))
+}
+
+type Listeners = Vec<(String, Bound)>;
+
+/// Takes all addresses, and writes the ports that the system chose into the configuration.
+fn bind_listeners(mut config: BrokerConfig) -> Result<(BrokerConfig, Listeners), ServeError> {
+    let mut bound = Vec::new();
+    for listener in &mut config.listeners {
+        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+        let address = format!("{host}:{}", listener.port);
+        let refuse = |reason: String| ServeError::Listen { address: address.clone(), reason };
+        let mut found = (host, listener.port).to_socket_addrs().map_err(|error| refuse(error.to_string()))?;
+        let target = found.next().ok_or_else(|| refuse("the name has no address".to_string()))?;
+        let socket = Bound::new(target).map_err(|error| refuse(bind_reason(&error)))?;
+        let real = socket.address().map_err(|error| refuse(error.to_string()))?;
+        listener.port = real.port();
+        if listener.advertised.is_none() {
+            let reachable = if real.ip().is_unspecified() { host_name() } else { host.to_string() };
+            listener.advertised = Some((reachable, real.port()));
+        }
+        bound.push((listener.name.clone(), socket));
+    }
+    Ok((config, bound))
+}
+
+fn bind_reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "the port is in use; stop what uses it, or choose another with --listen".to_string()
+        }
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose a higher one".to_string(),
+        std::io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_string(),
+        _ => error.to_string(),
+    }
+}
+
+/// Brings the data directory into the state that the shards start from.
+fn recover(path: &Path, direct: bool, config: &BrokerConfig, shards: u16) -> Result<BootReport, ServeError> {
+    let refuse = |reason: String| ServeError::Recovery { path: path.to_path_buf(), reason };
+    let random = random_u128().map_err(|error| refuse(in_words(&error)))? as u64;
+    let boot = BootConfig {
+        shards,
+        owner: Arc::new(|tp, shards| placement::owner(tp, shards).0),
+        random,
+        limits: store_limits(config),
+    };
+    let disk = Disk::new(path, direct);
+    let report = run_job(&disk, Boot::new(boot)).map_err(|error| refuse(error.to_string()))?;
+    report.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    tracing::info!(clean = report.clean, bytes_read = report.bytes_read, "recovered");
+    Ok(report)
+}
+
+/// What all shards have in common.
+struct Broker {
+    config: Arc<BrokerConfig>,
+    data: DataDir,
+    direct: bool,
+    shards: u16,
+    pinned: Vec<usize>,
+}
+
+/// Everything that one hot thread starts from.
+struct Seat {
+    core: Option<usize>,
+    shard: ShardConfig,
+    recovered: ShardRecovered,
+    path: PathBuf,
+    direct: bool,
+    lines: Lines,
+    clock: Clock,
+    kinds: Sender<BackgroundKind>,
+    /// Rings are closed only when no neighbour sends wake-ups any more.
+    all_ended: Arc<Barrier>,
+}
+
+/// The running hot threads.
+struct Threads {
+    controls: Vec<(Sender<Control>, Arc<Doorbell>)>,
+    reports: Receiver<(usize, Report)>,
+    kinds: Receiver<BackgroundKind>,
+    bell: Arc<EventFd>,
+    handles: Vec<JoinHandle<Result<(), String>>>,
+    ready: usize,
+    stopped: usize,
+    stopping: bool,
+}
+
+impl Broker {
+    fn start(&self, recovered: Vec<ShardRecovered>) -> Result<Threads, ServeError> {
+        let bells: Vec<Arc<Doorbell>> = (0..self.shards).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
+        let boxes: Vec<Mailbox<Parcel>> = mailboxes(&bells);
+        let main_bell = Arc::new(EventFd::new()?);
+        let (reports, receive_reports) = channel();
+        let (kinds, receive_kinds) = channel();
+        let clock = Clock::start();
+        let all_ended = Arc::new(Barrier::new(self.shards as usize));
+        let cluster_id: Arc<str> = Arc::from(self.data.cluster_id.as_str());
+        let mut threads = Threads {
+            controls: Vec::new(),
+            reports: receive_reports,
+            kinds: receive_kinds,
+            bell: Arc::clone(&main_bell),
+            handles: Vec::new(),
+            ready: 0,
+            stopped: 0,
+            stopping: false,
+        };
+        for (me, (mailbox, recovered)) in boxes.into_iter().zip(recovered).enumerate() {
+            let (control, receive_control) = channel();
+            threads.controls.push((control, Arc::clone(&bells[me])));
+            let seed = random_u128()
+                .map_err(|error| ServeError::DataDir { path: self.data.path.clone(), reason: in_words(&error) })?;
+            let seat = Seat {
+                core: self.pinned.get(me).copied(),
+                shard: ShardConfig {
+                    shard: ShardId(me as u16),
+                    shards: self.shards,
+                    broker: Arc::clone(&self.config),
+                    cluster_id: Arc::clone(&cluster_id),
+                    seed: seed as u64,
+                },
+                recovered,
+                path: self.data.path.clone(),
+                direct: self.direct,
+                lines: Lines {
+                    me,
+                    bell: Arc::clone(&bells[me]),
+                    mailbox,
+                    control: receive_control,
+                    reports: reports.clone(),
+                    main_bell: Arc::clone(&main_bell),
+                },
+                clock,
+                kinds: kinds.clone(),
+                all_ended: Arc::clone(&all_ended),
+            };
+            let bell = Arc::clone(&main_bell);
+            let started = std::thread::Builder::new().name(format!("shard-{me}")).spawn(move || {
+                let ended = seat.run();
+                bell.signal();
+                ended
+            });
+            threads.handles.push(
+                started.map_err(|error| coretide_reactor::error::SetupError::System {
+                    what: "starting a thread",
+                    error,
+                })?,
+            );
+        }
+        Ok(threads)
+    }
+}
+
+impl Seat {
+    /// The life of a hot thread.
+    fn run(self) -> Result<(), String> {
+        let me = self.lines.me;
+        if let Some(core) = self.core
+            && !cpu::pin_to(core)
+        {
+            tracing::warn!("shard {me} could not be pinned to core {core}");
+        }
+        let (network, engine) = (&self.shard.broker.network, &self.shard.broker.engine);
+        let options = Options {
+            frame_bytes_max: network.socket_request_max_bytes,
+            frame_memory_bytes: engine.shard_memory_bytes / 2,
+        };
+        let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
+        let background = Background::start(BackgroundOptions {
+            name: format!("shard-{me}-bg"),
+            core: self.core,
+            disk: Arc::new(Disk::new(&self.path, self.direct)),
+            hot: Arc::clone(&self.lines.bell),
+        })
+        .map_err(|error| error.to_string())?;
+        let _ = self.kinds.send(background.kind().clone());
+        let (shards, spin_us) = (self.shard.shards as usize, engine.poll_idle_us);
+        let mut shell = Shell {
+            shard: Shard::new(self.shard, self.recovered),
+            reactor,
+            background,
+            files: HotFiles::new(&self.path, self.direct),
+            lines: self.lines,
+            clock: self.clock,
+            shards,
+            spin_us,
+            next_shard: 0,
+            accept_again_us: None,
+            deferred: std::collections::VecDeque::new(),
+            last_event_us: 0,
+            exit: false,
+        };
+        shell.run()?;
+        tracing::debug!(shard = me, stats = ?shell.reactor.stats(), "shard ended");
+        self.all_ended.wait();
+        Ok(())
+    }
+}
+
+impl Threads {
+    fn tell(&self, shard: usize, control: Control) {
+        let (sender, bell) = &self.controls[shard];
+        // A thread that has died is noticed by its handle.
+        let _ = sender.send(control);
+        bell.force();
+    }
+
+    fn tell_all(&self, control: impl Fn() -> Control) {
+        (0..self.controls.len()).for_each(|shard| self.tell(shard, control()));
+    }
+
+    /// Sleeps until something happens; a signal asks all shards to stop, a second one ends the process.
+    fn wait(&mut self, signals: &Signals) -> Result<(), ServeError> {
+        if signals.wait(&self.bell) == Waited::Asked {
+            if self.stopping {
+                tracing::warn!("asked twice: leaving at once");
+                std::process::exit(IMPATIENT_EXIT_CODE);
+            }
+            tracing::info!("stopping");
+            self.stopping = true;
+            self.tell_all(|| Control::Stop);
+        }
+        while let Ok((_, report)) = self.reports.try_recv() {
+            match report {
+                Report::Ready => self.ready += 1,
+                Report::Stopped => self.stopped += 1,
+            }
+        }
+        match self.handles.iter().position(JoinHandle::is_finished) {
+            None => Ok(()),
+            Some(shard) => {
+                let reason = match self.handles.swap_remove(shard).join() {
+                    Ok(Err(reason)) => reason,
+                    Ok(Ok(())) => "its loop returned".to_string(),
+                    Err(_) => "it panicked".to_string(),
+                };
+                Err(ServeError::ShardDied { shard: shard as u16, reason })
+            }
+        }
+    }
+
+    /// Waits until all shards can serve. Returns what their backgrounds were refused.
+    fn wait_ready(&mut self, signals: &Signals) -> Result<Option<String>, ServeError> {
+        while self.ready < self.controls.len() && !self.stopping {
+            self.wait(signals)?;
+        }
+        let plain = self.kinds.try_iter().find_map(|kind| match kind {
+            BackgroundKind::Executor => None,
+            BackgroundKind::Plain(reason) => Some(reason),
+        });
+        Ok(plain.map(|reason| {
+            format!("the background executor ({reason}): background work runs one by one; raise ulimit -l to 8 MiB")
+        }))
+    }
+
+    fn listen(&self, bound: Listeners, backlog: i32) -> Result<Vec<(String, SocketAddr)>, ServeError> {
+        let mut addresses = Vec::new();
+        let mut sockets = Vec::new();
+        for (at, (name, socket)) in bound.into_iter().enumerate() {
+            let refuse =
+                |error: std::io::Error| ServeError::Listen { address: name.clone(), reason: bind_reason(&error) };
+            addresses.push((name.clone(), socket.address().map_err(refuse)?));
+            sockets.push((at as u8, socket.listen(backlog).map_err(refuse)?));
+        }
+        self.tell(0, Control::Listen(sockets));
+        Ok(addresses)
+    }
+
+    fn run(mut self, signals: &Signals) -> Result<(), ServeError> {
+        while !self.stopping {
+            self.wait(signals)?;
+        }
+        self.finish(signals)
+    }
+
+    /// Waits for all shards to have stopped, and ends their threads.
+    fn finish(mut self, signals: &Signals) -> Result<(), ServeError> {
+        while self.stopped < self.controls.len() {
+            self.wait(signals)?;
+        }
+        self.tell_all(|| Control::Exit);
+        for (shard, handle) in self.handles.drain(..).enumerate() {
+            match handle.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => return Err(ServeError::ShardDied { shard: shard as u16, reason }),
+                Err(_) => return Err(ServeError::ShardDied { shard: shard as u16, reason: "it panicked".to_string() }),
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
