@@ -3,7 +3,7 @@
 
 use crate::admin::{connect, ensure_topic};
 use crate::bench::{self, Target, Window};
-use crate::frames::{self, read_produced};
+use crate::frames::{self, Produced, read_produced};
 use crate::report::Outcome;
 use crate::stats::Tally;
 use crate::sys::precise_sleep;
@@ -184,12 +184,7 @@ fn receive_all(
     let mut responses = Responses::new();
     // The sender drops its end after the last request: then everything that was asked has been answered.
     while let Ok(due) = intended.recv() {
-        let produced = loop {
-            if let Some(body) = responses.next() {
-                break read_produced(body).ok_or("a response could not be read")?;
-            }
-            responses.receive(&mut stream)?;
-        };
+        let produced = responses.next_produced(&mut stream)?;
         let now = Instant::now();
         if window.counts(now) {
             tally.record(now - due, batch_bytes, produced.error_code);
@@ -224,6 +219,16 @@ impl Responses {
         }
     }
 
+    /// The next response, waited for.
+    fn next_produced(&mut self, stream: &mut impl Read) -> Result<Produced, String> {
+        loop {
+            if let Some(body) = self.next() {
+                return read_produced(body).ok_or_else(|| "a response could not be read".to_owned());
+            }
+            self.receive(stream)?;
+        }
+    }
+
     fn next(&mut self) -> Option<&[u8]> {
         let filled = &self.buffer[self.start..self.end];
         let length = u32::from_be_bytes(filled.get(..4)?.try_into().ok()?) as usize;
@@ -233,7 +238,7 @@ impl Responses {
     }
 }
 
-/// Fills each partition with at least `bytes`, in order; returns each partition's first offset.
+/// Fills each partition with at least `bytes_per_partition`; returns each partition's first offset.
 pub fn fill(
     address: &str,
     topic: &str,
@@ -244,26 +249,36 @@ pub fn fill(
     let frames = frames::produce(topic, partitions, batch)?;
     let rounds = bytes_per_partition.div_ceil(batch.len() as u64);
     let mut stream = connect(address)?;
-    let mut firsts = vec![-1; partitions as usize];
     let mut responses = Responses::new();
-    for round in 0..rounds {
+    let mut firsts = Vec::with_capacity(frames.len());
+    for frame in &frames {
+        firsts.push(fill_first(&mut stream, &mut responses, frame)?);
+    }
+    for _ in 1..rounds {
         for frame in &frames {
             stream.write_all(frame).map_err(|e| format!("send: {e}"))?;
         }
-        for first in &mut firsts {
-            let produced = loop {
-                if let Some(body) = responses.next() {
-                    break read_produced(body).ok_or("a response could not be read")?;
-                }
-                responses.receive(&mut stream)?;
-            };
+        for _ in &frames {
+            let produced = responses.next_produced(&mut stream)?;
             if produced.error_code != 0 {
                 return Err(format!("filling {topic}: error {}", produced.error_code));
-            }
-            if round == 0 {
-                *first = produced.base_offset;
             }
         }
     }
     Ok(firsts)
+}
+
+/// A partition's first batch: a broker may name a leader that does not know yet that it leads.
+fn fill_first(stream: &mut TcpStream, responses: &mut Responses, frame: &Bytes) -> Result<i64, String> {
+    const WITHIN: Duration = Duration::from_secs(10);
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        stream.write_all(frame).map_err(|e| format!("send: {e}"))?;
+        let produced = responses.next_produced(stream)?;
+        match produced.error_code {
+            0 => return Ok(produced.base_offset),
+            code if Instant::now() > deadline => return Err(format!("filling: still error {code} after {WITHIN:?}")),
+            _ => thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }

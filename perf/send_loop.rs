@@ -1,4 +1,6 @@
 //! The reference for reads: every request is answered by one plain `send` of a prepared Fetch response from memory.
+//! Each connection goes around in memory of its own, as large as what a fetch load reads from a partition: one piece
+//! sent again and again would come out of the processor's cache.
 
 use crate::admin::read_frame;
 use crate::frames::FETCH_VERSION;
@@ -19,25 +21,32 @@ pub struct Options {
     /// Bytes of records in each response.
     #[arg(long, default_value_t = 1 << 20)]
     pub piece_bytes: usize,
+    /// Memory that each connection goes around in, in MiB.
+    #[arg(long, default_value_t = 8)]
+    pub span_mib: usize,
 }
 
 /// Serves until it is killed.
 pub fn run(options: &Options) -> Result<(), String> {
-    let piece = piece(options.piece_bytes)?;
+    let pieces = ((options.span_mib << 20) / options.piece_bytes.max(1)).max(1);
     let listener = TcpListener::bind(&options.listen).map_err(|e| format!("{}: {e}", options.listen))?;
     println!("listening on {}", listener.local_addr().map_err(|e| e.to_string())?);
     for stream in listener.incoming() {
         let stream = stream.map_err(|e| format!("accept: {e}"))?;
-        let piece = piece.clone();
-        thread::spawn(move || serve(stream, &piece));
+        let own = (0..pieces).map(|_| piece(options.piece_bytes)).collect::<Result<Vec<_>, _>>()?;
+        thread::spawn(move || serve(stream, &own));
     }
     Ok(())
 }
 
 /// Ends when the client goes.
-fn serve(mut stream: TcpStream, piece: &[u8]) {
+fn serve(mut stream: TcpStream, pieces: &[Bytes]) {
     let _ = stream.set_nodelay(true);
-    while read_frame(&mut stream).is_ok() && stream.write_all(piece).is_ok() {}
+    for piece in pieces.iter().cycle() {
+        if read_frame(&mut stream).is_err() || stream.write_all(piece).is_err() {
+            return;
+        }
+    }
 }
 
 fn piece(record_bytes: usize) -> Result<Bytes, String> {
