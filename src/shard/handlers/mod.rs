@@ -34,10 +34,15 @@
 //! Must never touch: sockets, other shards' state, the inside of machines.
 
 pub(crate) mod api_versions;
+mod delete_records;
+mod describe_producers;
 pub(crate) mod fetch;
 mod fetch_response;
 mod fetch_session;
 pub(crate) mod init_producer_id;
+mod list_offsets;
+mod offset_for_leader_epoch;
+mod owners;
 pub(crate) mod produce;
 
 use std::net::SocketAddr;
@@ -75,8 +80,12 @@ pub(crate) fn route(api: ApiKey) -> Option<Route> {
     match api {
         ApiKey::Produce => overlapping(produce::handle),
         ApiKey::Fetch => overlapping(fetch::handle),
+        ApiKey::ListOffsets => alone(list_offsets::handle),
         ApiKey::ApiVersions => alone(api_versions::handle),
+        ApiKey::DeleteRecords => alone(delete_records::handle),
         ApiKey::InitProducerId => alone(init_producer_id::handle),
+        ApiKey::OffsetForLeaderEpoch => alone(offset_for_leader_epoch::handle),
+        ApiKey::DescribeProducers => alone(describe_producers::handle),
         _ => None,
     }
 }
