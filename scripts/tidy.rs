@@ -52,7 +52,7 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("shard", &["bytes", "smallvec", "thiserror"]),
     ("sim", &["bytes"]),
     ("reactor", &["bytes", "glommio", "io-uring", "libc", "core_affinity", "rtrb", "thiserror", "tracing"]),
-    ("node", &["bytes", "thiserror", "tracing"]),
+    ("node", &["bytes", "smallvec", "thiserror", "tracing"]),
     ("client", &["bytes", "thiserror"]),
     ("cli", &["clap", "clap_complete", "serde_json", "tracing", "tracing-subscriber"]),
 ];

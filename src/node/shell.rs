@@ -20,6 +20,7 @@ use coretide_reactor::reactor::{Event as Completed, Reactor};
 use coretide_reactor::splice::FilePart;
 use coretide_reactor::wake::{Doorbell, EventFd};
 use coretide_shard::{Event, Job, JobOutput, ListenerId, Mail, Output, Shard};
+use smallvec::SmallVec;
 
 use crate::files::{HotFiles, to_file_op, to_io_error, to_op_result};
 
@@ -295,21 +296,24 @@ impl Shell {
         Ok(())
     }
 
-    fn send(&mut self, conn: ConnId, extents: impl IntoIterator<Item = Extent>) {
-        let mut parts = Vec::new();
-        for extent in extents {
-            match extent {
-                Extent::Hot(bytes) => parts.push(Part::Bytes(bytes)),
-                Extent::File { file, at, len } => match self.files.to_read(file) {
-                    Ok(file) => parts.push(Part::File(FilePart { file, at, len })),
-                    Err(error) => {
-                        tracing::error!("a response cannot be sent, its file is gone: {error}");
-                        return self.reactor.close(conn.0);
-                    }
-                },
-            }
-        }
+    fn send(&mut self, conn: ConnId, extents: SmallVec<[Extent; 1]>) {
+        let files = &mut self.files;
+        let mut lost = None;
+        let parts = extents.into_iter().map_while(|extent| match extent {
+            Extent::Hot(bytes) => Some(Part::Bytes(bytes)),
+            Extent::File { file, at, len } => match files.to_read(file) {
+                Ok(file) => Some(Part::File(FilePart { file, at, len })),
+                Err(error) => {
+                    lost = Some(error);
+                    None
+                }
+            },
+        });
         self.reactor.send(conn.0, parts);
+        if let Some(error) = lost {
+            tracing::error!("a response cannot be finished, its file is gone: {error}");
+            self.reactor.abort(conn.0);
+        }
     }
 
     /// Writes and syncs go to the hot ring; whatever may block goes to the background.

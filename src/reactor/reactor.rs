@@ -210,6 +210,24 @@ impl Reactor {
         }
     }
 
+    /// Closes a connection at once, whatever is still to be sent. [`Event::Closed`] follows with the next turn.
+    pub fn abort(&mut self, conn: u64) {
+        let key = Key::from_u64(conn);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.phase == Phase::Closing {
+            return;
+        }
+        conn.phase = Phase::Draining;
+        conn.shut_down();
+        if !conn.sending && conn.splicing.is_none() {
+            conn.queue.clear();
+        }
+        if !conn.listed {
+            conn.listed = true;
+            self.to_send.push(key);
+        }
+    }
+
     /// Reads no more from this connection once what is in flight has come.
     pub fn pause(&mut self, conn: u64) {
         if let Some(conn) = self.conns.get_mut(Key::from_u64(conn)) {
