@@ -1,2 +1,7 @@
 //! The one binary: everything is in `coretide-cli`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coretide_cli::main()
+}

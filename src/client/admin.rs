@@ -27,9 +27,12 @@ use coretide_wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
 
-use crate::client::{Client, Purpose};
+use crate::client::{Client, Place, Purpose};
 use crate::consumer::{Isolation, OffsetSpec};
 use crate::error::ClientError;
+
+pub use coretide_wire::messages::describe_configs::DescribeConfigsResourceResult as Config;
+pub use coretide_wire::messages::list_groups::ListedGroup as Group;
 
 /// How long the broker may take over an administrative request.
 const ADMIN_TIMEOUT_MS: i32 = 30_000;
@@ -112,7 +115,7 @@ pub struct Committed {
 }
 
 /// Partitions by topic, in order.
-pub(crate) fn by_topic<T>(items: impl IntoIterator<Item = ((String, i32), T)>) -> BTreeMap<String, Vec<(i32, T)>> {
+pub(crate) fn by_topic<T>(items: impl IntoIterator<Item = (Place, T)>) -> BTreeMap<String, Vec<(i32, T)>> {
     let mut topics: BTreeMap<String, Vec<(i32, T)>> = BTreeMap::new();
     for ((topic, partition), item) in items {
         topics.entry(topic).or_default().push((partition, item));
@@ -317,8 +320,8 @@ impl Client {
     pub fn committed(
         &mut self,
         group: &str,
-        partitions: Option<&[(String, i32)]>,
-    ) -> Result<BTreeMap<(String, i32), Committed>, ClientError> {
+        partitions: Option<&[Place]>,
+    ) -> Result<BTreeMap<Place, Committed>, ClientError> {
         let timeout = self.config.request_timeout;
         let topics = partitions.map(|keys| by_topic(keys.iter().map(|key| (key.clone(), ()))));
         self.retry(|client| {
@@ -338,11 +341,7 @@ impl Client {
     }
 
     /// Commits offsets for a group without members.
-    pub fn commit_as_operator(
-        &mut self,
-        group: &str,
-        offsets: &BTreeMap<(String, i32), i64>,
-    ) -> Result<(), ClientError> {
+    pub fn commit_as_operator(&mut self, group: &str, offsets: &BTreeMap<Place, i64>) -> Result<(), ClientError> {
         self.retry(|client| client.commit(group, -1, "", None, offsets))
     }
 
@@ -352,7 +351,7 @@ impl Client {
         generation: i32,
         member_id: &str,
         instance_id: Option<&str>,
-        offsets: &BTreeMap<(String, i32), i64>,
+        offsets: &BTreeMap<Place, i64>,
     ) -> Result<(), ClientError> {
         let timeout = self.config.request_timeout;
         let topics: Vec<OffsetCommitRequestTopic> =
@@ -387,8 +386,8 @@ impl Client {
         &mut self,
         isolation: Isolation,
         wanted: &[(String, i32, i64)],
-    ) -> Result<BTreeMap<(String, i32), (i64, i64)>, ClientError> {
-        let mut by_leader: BTreeMap<i32, Vec<((String, i32), i64)>> = BTreeMap::new();
+    ) -> Result<BTreeMap<Place, (i64, i64)>, ClientError> {
+        let mut by_leader: BTreeMap<i32, Vec<(Place, i64)>> = BTreeMap::new();
         for (topic, partition, timestamp) in wanted {
             let leader = self.leader(topic, *partition)?;
             by_leader.entry(leader).or_default().push(((topic.clone(), *partition), *timestamp));
@@ -429,7 +428,7 @@ impl Client {
         &mut self,
         isolation: Isolation,
         places: &[(String, i32, OffsetSpec)],
-    ) -> Result<BTreeMap<(String, i32), i64>, ClientError> {
+    ) -> Result<BTreeMap<Place, i64>, ClientError> {
         let mut resolved = BTreeMap::new();
         let mut wanted = Vec::new();
         for (topic, partition, place) in places {
@@ -463,8 +462,8 @@ impl Client {
     pub fn log_bounds(
         &mut self,
         isolation: Isolation,
-        partitions: &[(String, i32)],
-    ) -> Result<BTreeMap<(String, i32), (i64, i64)>, ClientError> {
+        partitions: &[Place],
+    ) -> Result<BTreeMap<Place, (i64, i64)>, ClientError> {
         let at = |timestamp: i64| -> Vec<(String, i32, i64)> {
             partitions.iter().map(|(topic, partition)| (topic.clone(), *partition, timestamp)).collect()
         };
@@ -517,8 +516,7 @@ fn offset_fetch_request(
 }
 
 /// A group's error code and its partitions, from either form of the answer.
-#[expect(clippy::type_complexity, reason = "one internal use")]
-fn flatten(response: OffsetFetchResponse) -> (i16, Vec<((String, i32), i16, Committed)>) {
+fn flatten(response: OffsetFetchResponse) -> (i16, Vec<(Place, i16, Committed)>) {
     let mut code = response.error_code;
     let mut partitions = Vec::new();
     for topic in response.topics {

@@ -46,6 +46,9 @@ impl ClientConfig {
     }
 }
 
+/// A partition by its topic's name and its index.
+pub type Place = (String, i32);
+
 /// A topic as last heard of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {

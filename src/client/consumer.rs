@@ -14,7 +14,7 @@ use coretide_model::ErrorCode;
 use coretide_model::topic_config::TimestampType;
 use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
 
-use crate::client::{Client, Purpose};
+use crate::client::{Client, Place, Purpose};
 use crate::error::ClientError;
 
 /// A pause before a partition without a leader is tried again.
@@ -120,7 +120,7 @@ pub struct Position {
 pub struct Consumer {
     client: Client,
     config: ConsumerConfig,
-    positions: BTreeMap<(String, i32), Position>,
+    positions: BTreeMap<Place, Position>,
     turn: usize,
 }
 
@@ -150,6 +150,13 @@ impl Consumer {
         Ok(())
     }
 
+    /// Moves the position in an assigned partition.
+    pub fn seek(&mut self, topic: &str, partition: i32, offset: i64) {
+        if let Some(position) = self.positions.get_mut(&(topic.to_string(), partition)) {
+            position.offset = offset;
+        }
+    }
+
     /// Drops all partitions.
     pub fn unassign_all(&mut self) {
         self.positions.clear();
@@ -161,7 +168,7 @@ impl Consumer {
     }
 
     /// Where it stands in each partition.
-    pub fn positions(&self) -> &BTreeMap<(String, i32), Position> {
+    pub fn positions(&self) -> &BTreeMap<Place, Position> {
         &self.positions
     }
 
@@ -196,15 +203,15 @@ impl Consumer {
         Ok(records)
     }
 
-    fn by_leader(&mut self) -> Result<BTreeMap<i32, Vec<(String, i32)>>, ClientError> {
-        let mut keys: Vec<(String, i32)> = self.positions.keys().cloned().collect();
+    fn by_leader(&mut self) -> Result<BTreeMap<i32, Vec<Place>>, ClientError> {
+        let mut keys: Vec<Place> = self.positions.keys().cloned().collect();
         // Whoever is first in a request is served first: everybody gets a turn.
         if !keys.is_empty() {
             self.turn = self.turn.wrapping_add(1);
             let first = self.turn % keys.len();
             keys.rotate_left(first);
         }
-        let mut by_leader: BTreeMap<i32, Vec<(String, i32)>> = BTreeMap::new();
+        let mut by_leader: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
         for (topic, partition) in keys {
             match self.client.leader(&topic, partition) {
                 Ok(leader) => by_leader.entry(leader).or_default().push((topic, partition)),
@@ -215,7 +222,7 @@ impl Consumer {
     }
 
     /// After a failure that may pass: asks for the leaders again at the next poll.
-    fn survive(&mut self, partitions: &[(String, i32)], error: ClientError) -> Result<(), ClientError> {
+    fn survive(&mut self, partitions: &[Place], error: ClientError) -> Result<(), ClientError> {
         let missing = error.code() == Some(ErrorCode::UnknownTopicOrPartition);
         let passing = error.is_retriable() && !missing && !matches!(error, ClientError::Connect { .. });
         if !passing {
@@ -227,7 +234,7 @@ impl Consumer {
         Ok(())
     }
 
-    fn fetch_request(&self, partitions: &[(String, i32)], max_wait: Duration) -> FetchRequest {
+    fn fetch_request(&self, partitions: &[Place], max_wait: Duration) -> FetchRequest {
         let mut topics: Vec<FetchTopic> = Vec::new();
         for (topic, partition) in partitions {
             let Some(position) = self.positions.get(&(topic.clone(), *partition)) else { continue };
@@ -321,9 +328,8 @@ struct BatchReader<'a> {
 
 impl BatchReader<'_> {
     fn read(&mut self, bytes: &Bytes, records: &mut Vec<Incoming>) -> Result<(), ClientError> {
-        let mut walk = walk_batches(bytes);
         let mut whole = 0;
-        while let Some((at, header)) = walk.next() {
+        for (at, header) in walk_batches(bytes) {
             whole += 1;
             let batch = bytes.slice(at..at + header.total_bytes());
             self.batch(&batch, &header, records)?;

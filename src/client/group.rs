@@ -16,7 +16,7 @@ use coretide_wire::messages::records::{
 use coretide_wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use coretide_wire::{Message, Reader, Writer};
 
-use crate::client::{Backoff, Client};
+use crate::client::{Backoff, Client, Place};
 use crate::consumer::{Consumer, ConsumerConfig, Incoming, OffsetSpec, Reset};
 use crate::error::ClientError;
 
@@ -76,7 +76,7 @@ pub struct GroupConsumer {
     generation: Option<i32>,
     last_heartbeat: Instant,
     last_commit: Instant,
-    committed: BTreeMap<(String, i32), i64>,
+    committed: BTreeMap<Place, i64>,
 }
 
 impl GroupConsumer {
@@ -218,7 +218,7 @@ impl GroupConsumer {
 
     fn commit_positions(&mut self) -> Result<(), ClientError> {
         let positions = self.consumer.positions().iter().map(|(key, position)| (key.clone(), position.offset));
-        let changed: BTreeMap<(String, i32), i64> =
+        let changed: BTreeMap<Place, i64> =
             positions.filter(|(key, offset)| self.committed.get(key) != Some(offset)).collect();
         self.last_commit = Instant::now();
         let Some(generation) = self.generation.filter(|_| !changed.is_empty()) else { return Ok(()) };
@@ -346,7 +346,7 @@ impl GroupConsumer {
     }
 
     /// Sets the positions of the assigned partitions: committed ones, else as configured.
-    fn take_up(&mut self, mine: &[(String, i32)]) -> Result<(), ClientError> {
+    fn take_up(&mut self, mine: &[Place]) -> Result<(), ClientError> {
         if mine.is_empty() {
             return Ok(());
         }
@@ -436,7 +436,7 @@ pub fn decode_subscription(bytes: &Bytes) -> Result<ConsumerProtocolSubscription
 }
 
 /// The partitions of a member, from its assignment.
-pub fn decode_assignment(bytes: &Bytes) -> Result<Vec<(String, i32)>, ClientError> {
+pub fn decode_assignment(bytes: &Bytes) -> Result<Vec<Place>, ClientError> {
     let assignment: ConsumerProtocolAssignment = decode_versioned(bytes, "assignment")?;
     let mut partitions = Vec::new();
     for topic in assignment.assigned_partitions {

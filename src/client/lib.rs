@@ -21,9 +21,11 @@ pub mod partitioner;
 pub mod producer;
 pub mod request;
 
-pub use client::{Client, ClientConfig, PartitionInfo, TopicInfo};
+pub use bytes::Bytes;
+pub use client::{Client, ClientConfig, PartitionInfo, Place, TopicInfo};
 pub use connection::Connection;
 pub use consumer::{Consumer, ConsumerConfig, Incoming, Isolation, OffsetSpec, Reset};
+pub use coretide_log::codec::{Codec, Compression};
 pub use error::ClientError;
 pub use group::{GroupConfig, GroupConsumer};
 pub use producer::{Delivery, Outgoing, Producer, ProducerConfig};

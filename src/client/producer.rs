@@ -14,7 +14,7 @@ use coretide_wire::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
 };
 
-use crate::client::{Backoff, Client, Purpose};
+use crate::client::{Backoff, Client, Place, Purpose};
 use crate::error::ClientError;
 use crate::partitioner::partition_of_key;
 
@@ -87,8 +87,8 @@ pub struct Producer {
     client: Client,
     config: ProducerConfig,
     identity: Option<(i64, i16)>,
-    sequences: BTreeMap<(String, i32), i32>,
-    filling: BTreeMap<(String, i32), BatchBuilder>,
+    sequences: BTreeMap<Place, i32>,
+    filling: BTreeMap<Place, BatchBuilder>,
     filling_bytes: usize,
     sticky: BTreeMap<String, i32>,
     deliveries: Vec<Delivery>,
@@ -235,7 +235,7 @@ impl Producer {
         }
     }
 
-    fn builder(&mut self, key: &(String, i32)) -> Result<BatchBuilder, ClientError> {
+    fn builder(&mut self, key: &Place) -> Result<BatchBuilder, ClientError> {
         let builder = BatchBuilder::new(self.config.compression);
         if !self.config.idempotent {
             return Ok(builder);
@@ -321,7 +321,7 @@ impl Producer {
     }
 
     /// The answers by topic and partition; empty with acks of 0.
-    fn answers_of(&mut self, leader: i32) -> Result<BTreeMap<(String, i32), PartitionProduceResponse>, ClientError> {
+    fn answers_of(&mut self, leader: i32) -> Result<BTreeMap<Place, PartitionProduceResponse>, ClientError> {
         if self.config.acks == 0 {
             return Ok(BTreeMap::new());
         }
@@ -340,7 +340,7 @@ impl Producer {
     fn judge(
         &mut self,
         batch: &Ready,
-        answers: &BTreeMap<(String, i32), PartitionProduceResponse>,
+        answers: &BTreeMap<Place, PartitionProduceResponse>,
     ) -> Result<Delivery, ClientError> {
         let key = (batch.topic.clone(), batch.partition);
         let (topic, partition, records) = (batch.topic.clone(), batch.partition, batch.records);
