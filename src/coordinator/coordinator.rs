@@ -196,6 +196,14 @@ impl GroupCoordinator {
         self.settle(fx);
     }
 
+    /// Answers every request that waits for other members: this coordinator is about to go, and the clients shall look for
+    /// the next one. Commits on their way to the log are answered by it.
+    pub fn release_parked(&mut self, fx: &mut Effects) {
+        for group in self.groups.values_mut() {
+            group.release_parked(GroupError::NotCoordinator, fx);
+        }
+    }
+
     /// When [`GroupCoordinator::tick`] wants to be called, on the monotonic clock.
     pub fn next_deadline_us(&self) -> Option<u64> {
         self.timers.next_deadline_us()

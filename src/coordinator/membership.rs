@@ -5,6 +5,7 @@ use crate::error::GroupError;
 use crate::group::{Cx, Group};
 use crate::member::Member;
 use crate::timers::Timer;
+use crate::writes::Effects;
 use std::sync::Arc;
 
 impl Group {
@@ -108,6 +109,19 @@ impl Group {
         }
         if let Some(token) = member.awaiting_sync {
             cx.fx.reply(token, Reply::Sync(Err(error)));
+        }
+    }
+
+    /// Answers whatever the members have parked; they stay members.
+    pub fn release_parked(&mut self, error: GroupError, fx: &mut Effects) {
+        self.awaiting_join = 0;
+        for member in self.members.values_mut() {
+            if let Some(token) = member.awaiting_join.take() {
+                fx.reply(token, Reply::Join(JoinReply::refused(member.id.clone(), error)));
+            }
+            if let Some(token) = member.awaiting_sync.take() {
+                fx.reply(token, Reply::Sync(Err(error)));
+            }
         }
     }
 

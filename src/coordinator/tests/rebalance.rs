@@ -368,6 +368,23 @@ fn an_assignment_that_becomes_durable_after_its_generation_has_passed_is_nobodys
 }
 
 #[test]
+fn a_coordinator_that_goes_answers_who_waits() {
+    let mut lab = Lab::new();
+    let ids = lab.stable_group("g", 2);
+    let joining = lab.join(&join("g", &ids[0]));
+    let first = lab.join(&join("other", ""));
+    let mut fx = crate::Effects::default();
+    lab.coordinator.release_parked(&mut fx);
+    lab.take(fx);
+    for token in [joining, first] {
+        assert_eq!(lab.join_reply(token).error, Some(GroupError::NotCoordinator));
+    }
+    assert_eq!(lab.heartbeat("g", 1, &ids[1]), Err(GroupError::RebalanceInProgress), "the group itself goes on");
+    lab.advance_ms(70_000);
+    assert_eq!(lab.state("g"), GroupState::Empty);
+}
+
+#[test]
 fn a_second_join_or_sync_of_the_same_member_frees_the_first() {
     let mut lab = Lab::new();
     let ids = lab.stable_group("g", 2);
