@@ -122,6 +122,7 @@ impl Shard {
                 self.phase = Phase::Draining { told: false };
                 self.pause_all_as_needed();
                 self.timers.insert(self.now.mono_us + STOP_GRACE_US, Timer::StopGrace);
+                groups::on_stop(self);
                 for id in self.pending.select(|_, _, pending| matches!(pending, Pending::Fetch(_))) {
                     self.on_request_deadline(id);
                 }

@@ -25,6 +25,7 @@ pub mod config;
 mod connections;
 mod errors;
 pub mod event;
+mod group_log;
 mod handlers;
 mod logs;
 mod machines;

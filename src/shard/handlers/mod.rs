@@ -34,16 +34,29 @@
 //! Must never touch: sockets, other shards' state, the inside of machines.
 
 pub(crate) mod api_versions;
+mod delete_groups;
 mod delete_records;
+mod describe_groups;
 mod describe_producers;
 pub(crate) mod fetch;
 mod fetch_response;
 mod fetch_session;
+mod find_coordinator;
+mod group_wait;
+mod heartbeat;
 pub(crate) mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod owners;
 pub(crate) mod produce;
+mod sync_group;
+mod view;
 
 use std::net::SocketAddr;
 
@@ -86,6 +99,17 @@ pub(crate) fn route(api: ApiKey) -> Option<Route> {
         ApiKey::InitProducerId => alone(init_producer_id::handle),
         ApiKey::OffsetForLeaderEpoch => alone(offset_for_leader_epoch::handle),
         ApiKey::DescribeProducers => alone(describe_producers::handle),
+        ApiKey::FindCoordinator => alone(find_coordinator::handle),
+        ApiKey::JoinGroup => alone(join_group::handle),
+        ApiKey::SyncGroup => alone(sync_group::handle),
+        ApiKey::Heartbeat => alone(heartbeat::handle),
+        ApiKey::LeaveGroup => alone(leave_group::handle),
+        ApiKey::OffsetCommit => alone(offset_commit::handle),
+        ApiKey::OffsetFetch => alone(offset_fetch::handle),
+        ApiKey::OffsetDelete => alone(offset_delete::handle),
+        ApiKey::DeleteGroups => alone(delete_groups::handle),
+        ApiKey::DescribeGroups => alone(describe_groups::handle),
+        ApiKey::ListGroups => alone(list_groups::handle),
         _ => None,
     }
 }
