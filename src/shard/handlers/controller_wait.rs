@@ -13,7 +13,7 @@ pub(crate) fn ask_controller(
     shard: &mut Shard,
     request: &Request,
     command: Command,
-    respond: impl FnOnce(&Head, Reply) -> Handled + 'static,
+    respond: impl FnOnce(&Head, Reply) -> Handled + Send + 'static,
 ) -> Handled {
     let wait = ControllerWait { respond: Some(respond) };
     let id = shard.wait(request.head, None, Box::new(wait));
@@ -26,7 +26,7 @@ struct ControllerWait<F> {
     respond: Option<F>,
 }
 
-impl<F: FnOnce(&Head, Reply) -> Handled> Waiting for ControllerWait<F> {
+impl<F: FnOnce(&Head, Reply) -> Handled + Send> Waiting for ControllerWait<F> {
     fn on_answer(&mut self, _shard: &mut Shard, head: &Head, _place: u32, answer: Answer) -> Handled {
         match (answer, self.respond.take()) {
             (Answer::Controller(reply), Some(respond)) => respond(head, reply),

@@ -33,22 +33,35 @@
 //!
 //! Must never touch: sockets, other shards' state, the inside of machines.
 
+mod alter_configs;
 pub(crate) mod api_versions;
+mod controller_wait;
+mod create_partitions;
+mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 mod describe_producers;
+mod describe_topic_partitions;
 pub(crate) mod fetch;
 mod fetch_response;
 mod fetch_session;
 mod find_coordinator;
 mod group_wait;
 mod heartbeat;
+mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
+mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
@@ -57,6 +70,9 @@ mod owners;
 pub(crate) mod produce;
 mod sync_group;
 mod view;
+
+#[cfg(test)]
+mod admin_tests;
 
 use std::net::SocketAddr;
 
@@ -94,22 +110,34 @@ pub(crate) fn route(api: ApiKey) -> Option<Route> {
         ApiKey::Produce => overlapping(produce::handle),
         ApiKey::Fetch => overlapping(fetch::handle),
         ApiKey::ListOffsets => alone(list_offsets::handle),
+        ApiKey::Metadata => alone(metadata::handle),
+        ApiKey::OffsetCommit => alone(offset_commit::handle),
+        ApiKey::OffsetFetch => alone(offset_fetch::handle),
+        ApiKey::FindCoordinator => alone(find_coordinator::handle),
+        ApiKey::JoinGroup => alone(join_group::handle),
+        ApiKey::Heartbeat => alone(heartbeat::handle),
+        ApiKey::LeaveGroup => alone(leave_group::handle),
+        ApiKey::SyncGroup => alone(sync_group::handle),
+        ApiKey::DescribeGroups => alone(describe_groups::handle),
+        ApiKey::ListGroups => alone(list_groups::handle),
         ApiKey::ApiVersions => alone(api_versions::handle),
+        ApiKey::CreateTopics => alone(create_topics::handle),
+        ApiKey::DeleteTopics => alone(delete_topics::handle),
         ApiKey::DeleteRecords => alone(delete_records::handle),
         ApiKey::InitProducerId => alone(init_producer_id::handle),
         ApiKey::OffsetForLeaderEpoch => alone(offset_for_leader_epoch::handle),
-        ApiKey::DescribeProducers => alone(describe_producers::handle),
-        ApiKey::FindCoordinator => alone(find_coordinator::handle),
-        ApiKey::JoinGroup => alone(join_group::handle),
-        ApiKey::SyncGroup => alone(sync_group::handle),
-        ApiKey::Heartbeat => alone(heartbeat::handle),
-        ApiKey::LeaveGroup => alone(leave_group::handle),
-        ApiKey::OffsetCommit => alone(offset_commit::handle),
-        ApiKey::OffsetFetch => alone(offset_fetch::handle),
-        ApiKey::OffsetDelete => alone(offset_delete::handle),
+        ApiKey::DescribeConfigs => alone(describe_configs::handle),
+        ApiKey::AlterConfigs => alone(alter_configs::handle),
+        ApiKey::DescribeLogDirs => alone(describe_log_dirs::handle),
+        ApiKey::CreatePartitions => alone(create_partitions::handle),
         ApiKey::DeleteGroups => alone(delete_groups::handle),
-        ApiKey::DescribeGroups => alone(describe_groups::handle),
-        ApiKey::ListGroups => alone(list_groups::handle),
+        ApiKey::IncrementalAlterConfigs => alone(incremental_alter_configs::handle),
+        ApiKey::ListPartitionReassignments => alone(list_partition_reassignments::handle),
+        ApiKey::OffsetDelete => alone(offset_delete::handle),
+        ApiKey::DescribeCluster => alone(describe_cluster::handle),
+        ApiKey::DescribeProducers => alone(describe_producers::handle),
+        ApiKey::ListConfigResources => alone(list_config_resources::handle),
+        ApiKey::DescribeTopicPartitions => alone(describe_topic_partitions::handle),
         _ => None,
     }
 }
