@@ -2,7 +2,8 @@
 //! group does is in `group` and the files beside it. Must never touch: bytes, the log itself.
 
 use crate::command::{
-    ByTopic, Command, FetchedOffset, GroupState, Join, JoinReply, ListedGroup, OffsetCommit, OffsetFetch, Reply, Token,
+    ByTopic, Command, FetchedOffset, GroupState, Join, JoinReply, Leave, LeaveResult, ListedGroup, OffsetCommit,
+    OffsetFetch, Reply, Token,
 };
 use crate::config::{GROUPS_MAX, GroupConfig};
 use crate::dump::{Dump, split};
@@ -100,8 +101,15 @@ impl GroupCoordinator {
             }
             Command::Leave(leave) => {
                 let id = leave.group.clone();
-                let result = self.with_group(now, fx, &id, |group, cx| group.leave(cx, leave));
-                fx.reply(token, Reply::Leave(result.unwrap_or(Err(unknown_in(&id)))));
+                let result = if id.is_empty() {
+                    Err(GroupError::InvalidGroupId)
+                } else if self.groups.contains_key(&id) {
+                    let left = self.with_group(now, fx, &id, |group, cx| group.leave(cx, leave));
+                    left.expect("the group was just found")
+                } else {
+                    Ok(strangers(leave))
+                };
+                fx.reply(token, Reply::Leave(result));
                 self.drop_if_unused(&id);
             }
             Command::OffsetCommit(commit) => self.commit(now, commit, token, fx),
@@ -423,6 +431,16 @@ fn list(group: &Group) -> ListedGroup {
         protocol_type: group.protocol_type.clone().unwrap_or_else(|| Arc::from("")),
         state: group.state,
     }
+}
+
+/// Everybody is a stranger to a group that does not exist.
+fn strangers(leave: Leave) -> Vec<LeaveResult> {
+    let error = Some(GroupError::UnknownMember);
+    leave
+        .members
+        .into_iter()
+        .map(|(member_id, group_instance_id)| LeaveResult { member_id, group_instance_id, error })
+        .collect()
 }
 
 /// What a member of a group that does not exist is told.

@@ -304,7 +304,8 @@ fn g7_leaving_rebalances_at_once_and_the_last_one_leaves_an_empty_group_with_its
     assert_eq!(lab.state("g"), GroupState::Empty);
     assert_eq!(lab.committed("g", "t"), 42);
     assert_eq!(lab.leave("g", &[(&ids[1], None)]), Ok(vec![Some(GroupError::UnknownMember)]));
-    assert_eq!(lab.leave("nobody", &[("x", None)]), Err(GroupError::UnknownMember));
+    assert_eq!(lab.leave("nobody", &[("x", None)]), Ok(vec![Some(GroupError::UnknownMember)]), "as Kafka 4.3.1");
+    assert_eq!(lab.leave("", &[("x", None)]), Err(GroupError::InvalidGroupId));
 }
 
 #[test]
