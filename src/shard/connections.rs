@@ -117,7 +117,9 @@ impl Shard {
 
     /// Begins as many requests of the connection as may begin.
     pub(crate) fn pump(&mut self, conn: ConnId) {
-        while let Some(session) = self.sessions.get_mut(&conn) {
+        while self.is_serving()
+            && let Some(session) = self.sessions.get_mut(&conn)
+        {
             let Some((frame, overlaps)) = session.next(overlaps) else { break };
             let place = session.begin(overlaps);
             let (listener, peer) = (session.listener, session.peer);

@@ -35,6 +35,8 @@ pub mod placement;
 mod requests;
 pub mod session;
 mod shard;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use config::{ShardConfig, store_limits};

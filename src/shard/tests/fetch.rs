@@ -1,0 +1,383 @@
+//! Fetch: what is read, budgets, long polls, sessions; and ListOffsets with its kin.
+
+use bytes::Bytes;
+use coretide_log::batch::walk_batches;
+use coretide_model::{ConnId, TopicId};
+use coretide_wire::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
+use coretide_wire::messages::describe_producers::{DescribeProducersRequest, DescribeProducersResponse, TopicRequest};
+use coretide_wire::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, PartitionData,
+};
+use coretide_wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
+use coretide_wire::messages::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use coretide_wire::messages::produce::ProduceResponse;
+
+use super::rig::{Rig, START_MS, batch, batch_at, produce, produced, sequenced};
+
+const VERSION: i16 = 12;
+
+fn part(partition: i32, fetch_offset: i64) -> FetchPartition {
+    FetchPartition { partition, fetch_offset, partition_max_bytes: 1 << 20, ..FetchPartition::default() }
+}
+
+/// Without a session, answered at once.
+fn fetch(topic: &str, partitions: Vec<FetchPartition>) -> FetchRequest {
+    FetchRequest {
+        max_wait_ms: 0,
+        min_bytes: 1,
+        max_bytes: 50 << 20,
+        session_epoch: -1,
+        topics: vec![FetchTopic { topic: topic.into(), partitions, ..FetchTopic::default() }],
+        ..FetchRequest::default()
+    }
+}
+
+fn put(rig: &mut Rig, conn: ConnId, topic: &str, index: i32, values: &[&[u8]]) {
+    let response: ProduceResponse = rig.call(conn, 9, &produce(topic, -1, &[(index, batch(values))]));
+    assert_eq!(produced(&response)[0].1, 0);
+}
+
+fn parts(response: &FetchResponse) -> Vec<&PartitionData> {
+    response.responses.iter().flat_map(|topic| &topic.partitions).collect()
+}
+
+/// (index, error, base offsets of the batches).
+fn shape(response: &FetchResponse) -> Vec<(i32, i16, Vec<i64>)> {
+    let offsets = |records: &Option<Bytes>| {
+        let records = records.clone().unwrap_or_default();
+        let mut walk = walk_batches(&records);
+        let offsets = walk.by_ref().map(|(_, header)| header.base_offset).collect();
+        assert_eq!(walk.position(), records.len(), "F3: whole batches");
+        offsets
+    };
+    parts(response).iter().map(|part| (part.partition_index, part.error_code, offsets(&part.records))).collect()
+}
+
+#[test]
+fn what_was_produced_comes_back_byte_for_byte_from_every_shard() {
+    let mut rig = Rig::new(3);
+    rig.create("t", 6, &[]);
+    let (writer, reader) = (rig.open(0), rig.open(2));
+    for index in 0..6 {
+        put(&mut rig, writer, "t", index, &[b"first", b"second"]);
+        put(&mut rig, writer, "t", index, &[b"third"]);
+    }
+    let request = fetch("t", [3, 1, 5, 0, 2, 4].map(|index| part(index, 0)).to_vec());
+    let response: FetchResponse = rig.call(reader, VERSION, &request);
+    let expected: Vec<_> = [3, 1, 5, 0, 2, 4].map(|index| (index, 0, vec![0, 2])).to_vec();
+    assert_eq!(shape(&response), expected, "W6: in the order of the request");
+    for part in parts(&response) {
+        let marks = (part.high_watermark, part.last_stable_offset, part.log_start_offset);
+        assert_eq!(marks, (3, 3, 0), "F5");
+        assert_eq!(part.aborted_transactions, None, "F4");
+        let records = part.records.clone().unwrap();
+        let sent = batch(&[b"first", b"second"]);
+        assert_eq!(records[..8], [0; 8]);
+        assert_eq!(records[16..sent.len()], sent[16..], "all but base offset and leader epoch is the producer's");
+    }
+}
+
+#[test]
+fn f8_topics_by_id_and_unknown_ones() {
+    let mut rig = Rig::new(2);
+    let topic_id = rig.create("t", 1, &[]);
+    let conn = rig.open(0);
+    put(&mut rig, conn, "t", 0, &[b"a"]);
+    let mut request = fetch("", vec![part(0, 0), part(4, 0)]);
+    request.topics[0].topic_id = topic_id;
+    request.topics.push(FetchTopic { topic_id: TopicId(9), partitions: vec![part(0, 0)], ..FetchTopic::default() });
+    let response: FetchResponse = rig.call(conn, 17, &request);
+    assert_eq!(shape(&response), [(0, 0, vec![0]), (4, 3, vec![]), (0, 100, vec![])]);
+    assert_eq!(response.responses[0].topic_id, topic_id);
+    let response: FetchResponse = rig.call(conn, 4, &fetch("u", vec![part(0, 0)]));
+    assert_eq!(shape(&response), [(0, 3, vec![])]);
+}
+
+#[test]
+fn f4_read_committed_gets_a_list_of_aborted_transactions_and_f5_offsets_outside_get_1() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 1, &[]);
+    let conn = rig.open(1);
+    put(&mut rig, conn, "t", 0, &[b"a"]);
+    let mut request = fetch("t", vec![part(0, 0)]);
+    request.isolation_level = 1;
+    let response: FetchResponse = rig.call(conn, VERSION, &request);
+    assert_eq!(parts(&response)[0].aborted_transactions, Some(Vec::new()));
+    let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(0, 2)]));
+    assert_eq!(shape(&response), [(0, 1, vec![])]);
+    assert_eq!((parts(&response)[0].high_watermark, parts(&response)[0].log_start_offset), (1, 0));
+    let stale = FetchPartition { current_leader_epoch: 5, ..part(0, 0) };
+    let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![stale]));
+    assert_eq!(shape(&response), [(0, 75, vec![])], "F6");
+}
+
+#[test]
+fn f2_budgets_hold_in_request_order_but_the_first_batch_is_always_whole() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 4, &[]);
+    let conn = rig.open(0);
+    let big = [7u8; 1000];
+    for index in 0..4 {
+        put(&mut rig, conn, "t", index, &[&big]);
+        put(&mut rig, conn, "t", index, &[&big]);
+    }
+    let one = batch(&[&big]).len() as i32;
+    let limited = |max_bytes, each| {
+        let partitions = (0..4).map(|p| FetchPartition { partition_max_bytes: each, ..part(p, 0) }).collect();
+        FetchRequest { max_bytes, ..fetch("t", partitions) }
+    };
+    let mut batches = |request: FetchRequest| -> Vec<usize> {
+        let response: FetchResponse = rig.call(conn, VERSION, &request);
+        shape(&response).iter().map(|(_, _, offsets)| offsets.len()).collect()
+    };
+    assert_eq!(batches(limited(1, 1)), [1, 0, 0, 0], "KIP-74: one batch, whatever its size");
+    assert_eq!(batches(limited(50 << 20, 1)), [1, 0, 0, 0], "only the first may break its partition's limit");
+    assert_eq!(batches(limited(one * 3, 1 << 20)), [2, 1, 0, 0], "exact across shards");
+    assert_eq!(batches(limited(one * 3 - 1, 1 << 20)), [2, 0, 0, 0]);
+    assert_eq!(batches(limited(one * 5, one)), [1, 1, 1, 1]);
+    assert_eq!(batches(limited(one * 5 - 1, 1 << 20)), [2, 2, 0, 0]);
+}
+
+#[test]
+fn a_long_poll_is_woken_by_data_on_any_shard() {
+    let mut rig = Rig::new(2);
+    let topic = rig.create("t", 2, &[]);
+    let (reader, writer) = (rig.open(0), rig.open(1));
+    for shard in 0..2 {
+        let index = rig.owned_by(topic, shard);
+        let waits = FetchRequest { max_wait_ms: 500, ..fetch("t", vec![part(0, 0), part(1, 0)]) };
+        let mut request = waits.clone();
+        for part in &mut request.topics[0].partitions {
+            part.fetch_offset = if part.partition == index { 0 } else { i64::from(shard) };
+        }
+        rig.send(reader, VERSION, &request);
+        assert_eq!(rig.waiting(reader), 0, "nothing is there");
+        put(&mut rig, writer, "t", index, &[b"a"]);
+        let response: FetchResponse = rig.receive(reader);
+        let found = shape(&response).into_iter().find(|(partition, ..)| *partition == index).unwrap();
+        assert_eq!(found, (index, 0, vec![0]));
+    }
+    let watching: usize = rig.shards.iter().map(|shard| shard.logs.watching()).sum();
+    assert_eq!(watching, 0, "answered requests leave no watches behind");
+}
+
+#[test]
+fn a_long_poll_ends_at_its_deadline_and_waits_for_min_bytes() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 2, &[]);
+    let (reader, writer) = (rig.open(0), rig.open(1));
+    let request = FetchRequest { max_wait_ms: 500, min_bytes: 2000, ..fetch("t", vec![part(0, 0), part(1, 0)]) };
+    rig.send(reader, VERSION, &request);
+    put(&mut rig, writer, "t", 0, &[&[1; 1000]]);
+    rig.advance_ms(499);
+    assert_eq!(rig.waiting(reader), 0, "1000 bytes are not enough");
+    rig.advance_ms(1);
+    let response: FetchResponse = rig.receive(reader);
+    assert_eq!(shape(&response), [(0, 0, vec![0]), (1, 0, vec![])], "but they are given at the deadline");
+    rig.send(reader, VERSION, &request);
+    put(&mut rig, writer, "t", 1, &[&[1; 1000]]);
+    let response: FetchResponse = rig.receive(reader);
+    assert_eq!(shape(&response), [(0, 0, vec![0]), (1, 0, vec![0])], "enough from two shards together");
+    assert!(rig.shards.iter().all(|shard| shard.logs.watching() == 0));
+}
+
+#[test]
+fn f1_an_error_answers_at_once_and_a_gone_connection_leaves_nothing_behind() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 2, &[]);
+    let conn = rig.open(0);
+    let request = FetchRequest { max_wait_ms: 500, ..fetch("t", vec![part(0, 0), part(1, 5)]) };
+    let response: FetchResponse = rig.call(conn, VERSION, &request);
+    assert_eq!(shape(&response), [(0, 0, vec![]), (1, 1, vec![])]);
+    rig.send(conn, VERSION, &FetchRequest { max_wait_ms: 500, ..fetch("t", vec![part(0, 0), part(1, 0)]) });
+    assert!(rig.shards.iter().any(|shard| shard.logs.watching() > 0));
+    rig.hang_up(conn);
+    assert!(rig.shards.iter().all(|shard| shard.logs.watching() == 0));
+    assert_eq!(rig.shards[0].pending.len(), 0);
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0);
+}
+
+#[test]
+fn a_parked_fetch_holds_up_later_responses_but_not_later_appends() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 2, &[]);
+    let (conn, other) = (rig.open(0), rig.open(1));
+    rig.push(conn, VERSION, &FetchRequest { max_wait_ms: 500, ..fetch("t", vec![part(0, 0)]) });
+    rig.push(conn, 9, &produce("t", -1, &[(1, batch(&[b"a"]))]));
+    rig.run();
+    assert_eq!(rig.waiting(conn), 0);
+    let response: FetchResponse = rig.call(other, VERSION, &fetch("t", vec![part(1, 0)]));
+    assert_eq!(shape(&response), [(1, 0, vec![0])], "it was appended");
+    rig.advance_ms(500);
+    let fetched: FetchResponse = rig.receive(conn);
+    assert_eq!(shape(&fetched), [(0, 0, vec![])]);
+    let response: ProduceResponse = rig.receive(conn);
+    assert_eq!(produced(&response), [(1, 0, 0)]);
+}
+
+#[test]
+fn f7_a_session_tells_only_what_changed() {
+    let mut rig = Rig::new(2);
+    let topic_id = rig.create("t", 3, &[]);
+    let conn = rig.open(0);
+    put(&mut rig, conn, "t", 1, &[b"a"]);
+    let mut first = fetch("", (0..3).map(|index| part(index, 0)).collect());
+    (first.session_id, first.session_epoch, first.topics[0].topic_id) = (0, 0, topic_id);
+    let response: FetchResponse = rig.call(conn, 17, &first);
+    assert_eq!(shape(&response), [(0, 0, vec![]), (1, 0, vec![0]), (2, 0, vec![])]);
+    let id = response.session_id;
+    assert_ne!(id, 0);
+    let next = |epoch, partitions: Vec<FetchPartition>| {
+        let mut request = fetch("", partitions);
+        (request.session_id, request.session_epoch, request.topics[0].topic_id) = (id, epoch, topic_id);
+        if request.topics[0].partitions.is_empty() {
+            request.topics.clear();
+        }
+        request
+    };
+    let response: FetchResponse = rig.call(conn, 17, &next(1, vec![part(1, 1)]));
+    assert_eq!((shape(&response), response.session_id), (vec![], id));
+    put(&mut rig, conn, "t", 2, &[b"b"]);
+    let response: FetchResponse = rig.call(conn, 17, &next(2, vec![]));
+    assert_eq!(shape(&response), [(2, 0, vec![0])]);
+    // An empty incremental request still covers the session's partitions and waits for them (redpanda#1123).
+    let mut request = next(3, vec![part(2, 1)]);
+    request.max_wait_ms = 1000;
+    request.forgotten_topics_data = vec![ForgottenTopic { topic_id, partitions: vec![0], ..Default::default() }];
+    rig.send(conn, 17, &request);
+    let mut request = next(4, vec![]);
+    request.max_wait_ms = 1000;
+    rig.advance_ms(1000);
+    let response: FetchResponse = rig.receive(conn);
+    assert_eq!(shape(&response), []);
+    rig.send(conn, 17, &request);
+    assert_eq!(rig.waiting(conn), 0, "bug_redpanda_1123: it waits");
+    let writer = rig.open(1);
+    put(&mut rig, writer, "t", 1, &[b"c"]);
+    let response: FetchResponse = rig.receive(conn);
+    assert_eq!(shape(&response), [(1, 0, vec![1])]);
+    let error = |response: FetchResponse| (response.error_code, response.session_id, response.responses.len());
+    assert_eq!(error(rig.call(conn, 17, &next(3, vec![]))), (71, 0, 0));
+    let mut by_name = next(5, vec![]);
+    by_name.topics.clear();
+    assert_eq!(error(rig.call(conn, VERSION, &by_name)), (106, 0, 0));
+    let mut unknown = next(1, vec![]);
+    unknown.session_id = id ^ 1;
+    assert_eq!(error(rig.call(conn, 17, &unknown)), (70, 0, 0));
+    let mut last = next(5, vec![]);
+    last.session_epoch = -1;
+    assert_eq!(error(rig.call(conn, 17, &last)), (0, 0, 0));
+    assert_eq!(error(rig.call(conn, 17, &next(5, vec![]))).0, 70, "it was closed");
+}
+
+#[test]
+fn a_deleted_topic_wakes_its_readers() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 2, &[]);
+    let conn = rig.open(0);
+    rig.send(conn, VERSION, &FetchRequest { max_wait_ms: 5000, ..fetch("t", vec![part(0, 0), part(1, 0)]) });
+    let topics = vec![coretide_controller::TopicRef::Name("t".into())];
+    rig.command(coretide_controller::Command::DeleteTopics { topics });
+    let response: FetchResponse = rig.receive(conn);
+    assert!(shape(&response).iter().any(|(_, error, _)| *error == 3));
+}
+
+fn list(timestamps: &[(i32, i64)]) -> ListOffsetsRequest {
+    let partition = |(index, timestamp): &(i32, i64)| ListOffsetsPartition {
+        partition_index: *index,
+        timestamp: *timestamp,
+        ..Default::default()
+    };
+    let partitions = timestamps.iter().map(partition).collect();
+    let topics = vec![ListOffsetsTopic { name: "t".into(), partitions }];
+    ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() }
+}
+
+fn listed(response: &ListOffsetsResponse) -> Vec<(i16, i64, i64)> {
+    let parts = response.topics.iter().flat_map(|topic| &topic.partitions);
+    parts.map(|part| (part.error_code, part.offset, part.timestamp)).collect()
+}
+
+#[test]
+fn bug_redpanda_6606_list_offsets_finds_records_and_special_offsets_on_all_shards() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 3, &[]);
+    let conn = rig.open(0);
+    for time in [10, 20, 30] {
+        let records = [(0, batch_at(START_MS + time, &[b"a", b"b"])), (1, batch_at(START_MS + time, &[b"a"]))];
+        let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &records));
+        assert!(produced(&response).iter().all(|(_, error, _)| *error == 0));
+    }
+    let mut ask = |version, asked: &[(i32, i64)]| -> Vec<(i16, i64, i64)> {
+        let response: ListOffsetsResponse = rig.call(conn, version, &list(asked));
+        listed(&response)
+    };
+    assert_eq!(ask(1, &[(0, -1), (1, -1), (2, -1)]), [(0, 6, -1), (0, 3, -1), (0, 0, -1)]);
+    assert_eq!(ask(7, &[(0, -2), (1, -3)]), [(0, 0, -1), (0, 2, START_MS + 30)]);
+    assert_eq!(ask(5, &[(0, START_MS + 11), (1, START_MS + 30)]), [(0, 2, START_MS + 20), (0, 2, START_MS + 30)]);
+    assert_eq!(ask(5, &[(0, START_MS + 31), (2, 0)]), [(0, -1, -1); 2], "L2: none is no error");
+    assert_eq!(ask(6, &[(0, -3), (9, -1)]), [(35, -1, -1), (3, -1, -1)], "L1");
+    assert_eq!(ask(6, &[(0, -1), (0, -2)]), [(42, -1, -1); 2], "L3: named twice");
+}
+
+#[test]
+fn delete_records_moves_the_start_everywhere() {
+    let mut rig = Rig::new(2);
+    let topic = rig.create("t", 2, &[]);
+    let conn = rig.open(0);
+    let far = rig.owned_by(topic, 1);
+    for _ in 0..3 {
+        put(&mut rig, conn, "t", far, &[b"a"]);
+    }
+    let delete = |offset| DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: "t".into(),
+            partitions: vec![DeleteRecordsPartition { partition_index: far, offset }],
+        }],
+        timeout_ms: 1000,
+    };
+    let low = |rig: &mut Rig, offset| {
+        let response: DeleteRecordsResponse = rig.call(conn, 2, &delete(offset));
+        let part = &response.topics[0].partitions[0];
+        (part.error_code, part.low_watermark)
+    };
+    assert_eq!(low(&mut rig, 4), (1, -1));
+    assert_eq!(low(&mut rig, 2), (0, 2));
+    let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(far, 1)]));
+    assert_eq!(shape(&response), [(far, 1, vec![])]);
+    let response: ListOffsetsResponse = rig.call(conn, 1, &list(&[(far, -2)]));
+    assert_eq!(listed(&response), [(0, 2, -1)]);
+    assert_eq!(low(&mut rig, -1), (0, 3), "C3: -1 is the high watermark");
+}
+
+#[test]
+fn epochs_and_producers_are_told_by_their_owners() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 2, &[]);
+    let conn = rig.open(0);
+    for index in 0..2 {
+        let records = sequenced(40 + i64::from(index), 3, 0, &[b"a", b"b"]);
+        let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(index, records)]));
+        assert_eq!(produced(&response)[0].1, 0);
+    }
+    let epoch = |leader_epoch| OffsetForLeaderPartition { partition: 1, current_leader_epoch: -1, leader_epoch };
+    let request = OffsetForLeaderEpochRequest {
+        replica_id: -1,
+        topics: vec![OffsetForLeaderTopic { topic: "t".into(), partitions: vec![epoch(0), epoch(7)] }],
+    };
+    let response: OffsetForLeaderEpochResponse = rig.call(conn, 3, &request);
+    let ends: Vec<_> = response.topics[0].partitions.iter().map(|p| (p.leader_epoch, p.end_offset)).collect();
+    assert_eq!(ends, [(0, 2), (-1, -1)], "E1");
+    let topics = vec![TopicRequest { name: "t".into(), partition_indexes: vec![1, 0, 5] }];
+    let response: DescribeProducersResponse = rig.call(conn, 0, &DescribeProducersRequest { topics });
+    let partitions = &response.topics[0].partitions;
+    assert_eq!(partitions.iter().map(|p| p.error_code).collect::<Vec<_>>(), [0, 0, 3]);
+    let producer = &partitions[0].active_producers[0];
+    assert_eq!((producer.producer_id, producer.producer_epoch, producer.last_sequence), (41, 3, 1));
+}

@@ -1,0 +1,9 @@
+//! Whole shards on a disk in memory that does everything at once, driven by real frames.
+//! Must never touch: what it tests; its only way in is events, and its only way out outputs.
+
+mod disk;
+mod fetch;
+mod life;
+mod produce;
+mod rig;
+mod rules;

@@ -1,0 +1,331 @@
+//! The rig: shards, the disk between them, virtual connections and a clock that moves when it is told to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coretide_controller::{Command, NewTopic};
+use coretide_log::batch::VerifiedBatch;
+use coretide_log::builder::BatchBuilder;
+use coretide_log::codec::{Codec, Compression};
+use coretide_log::io::{Job as _, Step};
+use coretide_log::store::{Extent, ShardRecovered};
+use coretide_model::config::Origin;
+use coretide_model::{BrokerConfig, ConnId, Now, ShardId, TopicId, TopicPartition};
+use coretide_wire::header::decode_response_header;
+use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use coretide_wire::{Message, Reader, encode_request};
+
+use super::disk::Disk;
+use crate::mail::{Ask, ReqId};
+use crate::{Event, ListenerId, Mail, Output, Shard, ShardConfig, placement};
+
+/// The wall clock at the start.
+pub const START_MS: i64 = 1_700_000_000_000;
+
+/// What a connection has seen.
+#[derive(Default)]
+pub struct Conn {
+    shard: usize,
+    pub received: VecDeque<Bytes>,
+    pub closed: bool,
+    pub paused: bool,
+    next_correlation: i32,
+    /// Correlation ids, keys and versions of requests in flight.
+    asked: VecDeque<(i32, i16, i16)>,
+}
+
+pub struct Rig {
+    pub shards: Vec<Shard>,
+    pub disk: Disk,
+    pub now: Now,
+    pub conns: BTreeMap<ConnId, Conn>,
+    events: Vec<VecDeque<Event>>,
+    pub ready: Vec<bool>,
+    pub stopped: Vec<bool>,
+    /// Hot writes are held back until `release_io`.
+    pub hold_io: bool,
+    held_io: Vec<(usize, Output)>,
+    /// Mail is held back until `release_mail`.
+    pub hold_mail: bool,
+    held_mail: VecDeque<(usize, ShardId, Mail)>,
+    /// The kernel takes no response bytes.
+    pub slow_readers: bool,
+}
+
+impl Rig {
+    pub fn new(shards: u16) -> Rig {
+        Rig::with(shards, &[])
+    }
+
+    /// Shards with these broker settings.
+    pub fn with(shards: u16, settings: &[(&str, &str)]) -> Rig {
+        let given: Vec<_> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string(), Origin::CommandLine)).collect();
+        let broker = Arc::new(BrokerConfig::from_given(&given).unwrap().0);
+        let make = |shard: u16| {
+            let config = ShardConfig {
+                shard: ShardId(shard),
+                shards,
+                broker: broker.clone(),
+                cluster_id: "cluster-of-the-tests-00".into(),
+                seed: 1000 + u64::from(shard),
+            };
+            Shard::new(config, ShardRecovered::empty(shard, 7 + u64::from(shard)))
+        };
+        let count = usize::from(shards);
+        let mut rig = Rig {
+            shards: (0..shards).map(make).collect(),
+            disk: Disk::default(),
+            now: Now { mono_us: 1_000_000, wall_ms: START_MS },
+            conns: BTreeMap::new(),
+            events: (0..count).map(|_| VecDeque::new()).collect(),
+            ready: vec![false; count],
+            stopped: vec![false; count],
+            hold_io: false,
+            held_io: Vec::new(),
+            hold_mail: false,
+            held_mail: VecDeque::new(),
+            slow_readers: false,
+        };
+        rig.run();
+        assert!(rig.ready.iter().all(|ready| *ready), "every shard is ready after the start");
+        rig
+    }
+
+    /// Turns every shard's loop until nothing happens any more.
+    pub fn run(&mut self) {
+        for turn in 0.. {
+            assert!(turn < 10_000, "the shards come to rest");
+            for shard in 0..self.shards.len() {
+                let mut out = Vec::new();
+                for event in std::mem::take(&mut self.events[shard]) {
+                    self.shards[shard].handle(self.now, event, &mut out);
+                }
+                self.shards[shard].end_of_tick(self.now, &mut out);
+                for output in out {
+                    self.take(shard, output);
+                }
+            }
+            if self.events.iter().all(VecDeque::is_empty) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, shard: usize, output: Output) {
+        match output {
+            Output::Send { conn, response } => {
+                let mut frame = Vec::new();
+                for extent in &response.extents {
+                    match extent {
+                        Extent::Hot(bytes) => frame.extend_from_slice(bytes),
+                        Extent::File { file, at, len } => {
+                            frame.extend_from_slice(&self.disk.read(file, *at, *len).unwrap());
+                        }
+                    }
+                }
+                assert_eq!(frame.len() as u64, response.bytes, "the response says how long it is");
+                assert_eq!(frame[..4], (frame.len() as i32 - 4).to_be_bytes(), "and its prefix does");
+                self.conns.get_mut(&conn).unwrap().received.push_back(Bytes::from(frame).slice(4..));
+                if !self.slow_readers {
+                    self.events[shard].push_back(Event::Sent { conn, bytes: response.bytes });
+                }
+            }
+            Output::Close { conn } => {
+                self.conns.get_mut(&conn).unwrap().closed = true;
+                self.events[shard].push_back(Event::Closed { conn });
+            }
+            Output::PauseRead { conn } => self.conns.get_mut(&conn).unwrap().paused = true,
+            Output::ResumeRead { conn } => self.conns.get_mut(&conn).unwrap().paused = false,
+            Output::Mail { to, mail } if self.hold_mail => self.held_mail.push_back((shard, to, mail)),
+            Output::Mail { to, mail } => {
+                self.events[to.index()].push_back(Event::Mail { from: ShardId(shard as u16), mail });
+            }
+            output @ Output::Io { .. } if self.hold_io => self.held_io.push((shard, output)),
+            Output::Io { id, op } => {
+                let result = self.disk.run(op);
+                self.events[shard].push_back(Event::IoDone { id, result });
+            }
+            Output::Job { id, mut job } => {
+                let mut results = Vec::new();
+                let output = loop {
+                    match job.step(std::mem::take(&mut results)) {
+                        Step::Done(output) => break output,
+                        Step::Do(ops) => {
+                            for op in ops {
+                                results.push(self.disk.run(op));
+                                if results.last().is_some_and(Result::is_err) {
+                                    break;
+                                }
+                            }
+                        }
+                    }
+                };
+                self.events[shard].push_back(Event::JobDone { id, output });
+            }
+            Output::Ready => self.ready[shard] = true,
+            Output::Stopped => self.stopped[shard] = true,
+            Output::Fatal { reason } => panic!("shard {shard}: {reason}"),
+        }
+    }
+
+    /// Does the writes that were held back.
+    pub fn release_io(&mut self) {
+        self.hold_io = false;
+        for (shard, output) in std::mem::take(&mut self.held_io) {
+            self.take(shard, output);
+        }
+        self.run();
+    }
+
+    /// Delivers the mail that was held back.
+    pub fn release_mail(&mut self) {
+        self.hold_mail = false;
+        for (from, to, mail) in std::mem::take(&mut self.held_mail) {
+            self.take(from, Output::Mail { to, mail });
+        }
+        self.run();
+    }
+
+    /// Moves the clocks and lets timers fire.
+    pub fn advance_ms(&mut self, ms: u64) {
+        self.now.mono_us += ms * 1000;
+        self.now.wall_ms += ms as i64;
+        self.run();
+    }
+
+    pub fn event(&mut self, shard: usize, event: Event) {
+        self.events[shard].push_back(event);
+        self.run();
+    }
+
+    pub fn open(&mut self, shard: usize) -> ConnId {
+        let conn = ConnId(self.conns.len() as u64 + 1);
+        self.conns.insert(conn, Conn { shard, ..Conn::default() });
+        let peer = format!("10.0.0.{}:1000", conn.0 % 250).parse().unwrap();
+        self.event(shard, Event::Opened { conn, listener: ListenerId(0), peer });
+        conn
+    }
+
+    pub fn hang_up(&mut self, conn: ConnId) {
+        let shard = self.conns[&conn].shard;
+        self.event(shard, Event::Closed { conn });
+    }
+
+    /// Delivers a frame without its prefix; nothing is turned.
+    pub fn push_raw(&mut self, conn: ConnId, frame: impl Into<Bytes>) {
+        let shard = self.conns[&conn].shard;
+        self.events[shard].push_back(Event::Frame { conn, bytes: frame.into() });
+    }
+
+    pub fn send_raw(&mut self, conn: ConnId, frame: impl Into<Bytes>) {
+        self.push_raw(conn, frame);
+        self.run();
+    }
+
+    /// Delivers a request; nothing is turned.
+    pub fn push<M: Message>(&mut self, conn: ConnId, version: i16, request: &M) {
+        let state = self.conns.get_mut(&conn).unwrap();
+        state.next_correlation += 1;
+        let correlation = state.next_correlation;
+        state.asked.push_back((correlation, M::API_KEY.unwrap(), version));
+        let frame = encode_request(request, version, correlation, Some("tests")).unwrap();
+        self.push_raw(conn, frame.slice(4..));
+    }
+
+    pub fn send<M: Message>(&mut self, conn: ConnId, version: i16, request: &M) {
+        self.push(conn, version, request);
+        self.run();
+    }
+
+    /// The next response, which must be the one to the oldest request.
+    pub fn receive<M: Message>(&mut self, conn: ConnId) -> M {
+        let state = self.conns.get_mut(&conn).unwrap();
+        let (correlation, api_key, version) = state.asked.pop_front().expect("something was asked");
+        let frame = state.received.pop_front().expect("a response has come");
+        assert_eq!(Some(api_key), M::API_KEY);
+        let mut reader = Reader::new(&frame);
+        assert_eq!(decode_response_header(&mut reader, api_key, version), Ok(correlation), "responses are in order");
+        let response = M::decode(&mut reader, version).unwrap();
+        assert_eq!(reader.remaining(), 0, "nothing follows the response");
+        response
+    }
+
+    pub fn call<Q: Message, A: Message>(&mut self, conn: ConnId, version: i16, request: &Q) -> A {
+        self.send(conn, version, request);
+        self.receive(conn)
+    }
+
+    /// How many responses have come and were not looked at.
+    pub fn waiting(&self, conn: ConnId) -> usize {
+        self.conns[&conn].received.len()
+    }
+
+    /// Creates a topic and returns its id.
+    pub fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> TopicId {
+        let topic = NewTopic {
+            name: name.into(),
+            num_partitions: partitions,
+            replication_factor: 1,
+            assignments: Vec::new(),
+            configs: configs.iter().map(|(k, v)| (k.to_string(), Some(v.to_string()))).collect(),
+        };
+        let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
+        self.command(command);
+        self.shards[0].image.topic_named(name).expect("it was created").id
+    }
+
+    pub fn command(&mut self, command: Command) {
+        let mail = Mail::Ask { id: ReqId(u64::MAX), place: 0, ask: Box::new(Ask::Controller(command)) };
+        self.event(0, Event::Mail { from: ShardId(0), mail });
+    }
+
+    /// The first partition of a topic that this shard owns.
+    pub fn owned_by(&self, topic_id: TopicId, shard: u16) -> i32 {
+        let owner = |partition| placement::owner(TopicPartition { topic_id, partition }, self.shards.len() as u16);
+        (0..1000).find(|partition| owner(*partition) == ShardId(shard)).unwrap()
+    }
+}
+
+/// A batch of records with these values, all at one time.
+pub fn batch(values: &[&[u8]]) -> Bytes {
+    batch_at(START_MS, values)
+}
+
+pub fn batch_at(timestamp_ms: i64, values: &[&[u8]]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::of(Codec::None));
+    for value in values {
+        builder.push(timestamp_ms, Some(b"k"), Some(value), &[]);
+    }
+    builder.build()
+}
+
+/// A batch of an idempotent producer.
+pub fn sequenced(producer_id: i64, epoch: i16, base_sequence: i32, values: &[&[u8]]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::of(Codec::None)).producer(producer_id, epoch, base_sequence);
+    for value in values {
+        builder.push(START_MS, None, Some(value), &[]);
+    }
+    VerifiedBatch::from_own_records(builder).bytes().clone()
+}
+
+/// A Produce request for one topic.
+pub fn produce(topic: &str, acks: i16, parts: &[(i32, Bytes)]) -> ProduceRequest {
+    let data = |(index, records): &(i32, Bytes)| PartitionProduceData { index: *index, records: Some(records.clone()) };
+    ProduceRequest {
+        acks,
+        timeout_ms: 30_000,
+        topic_data: vec![TopicProduceData {
+            name: topic.into(),
+            partition_data: parts.iter().map(data).collect(),
+            ..TopicProduceData::default()
+        }],
+        ..ProduceRequest::default()
+    }
+}
+
+/// (index, error, base offset) of every partition of a response.
+pub fn produced(response: &ProduceResponse) -> Vec<(i32, i16, i64)> {
+    let parts = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    parts.map(|part| (part.index, part.error_code, part.base_offset)).collect()
+}

@@ -1,0 +1,208 @@
+//! The rules of the wire (W1 to W8), limits, and what happens to those who do not keep to them.
+
+use bytes::Bytes;
+use coretide_model::ConnId;
+use coretide_wire::api::SERVED;
+use coretide_wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use coretide_wire::messages::produce::ProduceResponse;
+use coretide_wire::{ApiKey, Message, Reader, encode_request};
+
+use super::rig::{Rig, batch, produce, produced};
+
+fn frame<M: Message>(version: i16, request: &M) -> Bytes {
+    encode_request(request, version, 1, Some("tests")).unwrap().slice(4..)
+}
+
+fn asked() -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: "tests".into(),
+        client_software_version: "1.0".into(),
+        ..ApiVersionsRequest::default()
+    }
+}
+
+#[test]
+fn api_versions_name_what_is_served_with_kafkas_ranges() {
+    let mut rig = Rig::new(1);
+    let conn = rig.open(0);
+    for version in 0..=5 {
+        let response: ApiVersionsResponse = rig.call(conn, version, &asked());
+        assert_eq!(response.error_code, 0);
+        for api in &response.api_keys {
+            let served = SERVED.iter().find(|served| served.key.code() == api.api_key).unwrap();
+            assert_eq!((api.min_version, api.max_version), (served.advertised_min, served.max));
+        }
+        assert_eq!(response.api_keys[0].min_version, 0, "KAFKA-18659");
+        assert_eq!(response.finalized_features.len(), usize::from(version >= 3));
+    }
+}
+
+#[test]
+fn w2_an_unknown_version_of_api_versions_gets_version_0_and_35() {
+    let mut rig = Rig::new(1);
+    let conn = rig.open(0);
+    rig.send_raw(conn, Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 9, 1, 2, 3]));
+    let answer = rig.conns.get_mut(&conn).unwrap().received.pop_front().unwrap();
+    let mut reader = Reader::new(&answer);
+    assert_eq!(reader.i32(), Ok(9));
+    let response = ApiVersionsResponse::decode(&mut reader, 0).unwrap();
+    assert_eq!((response.error_code, reader.remaining()), (35, 0));
+    let keys: Vec<_> = response.api_keys.iter().map(|k| (k.api_key, k.min_version, k.max_version)).collect();
+    assert_eq!(keys, [(18, 0, 5)]);
+    assert!(!rig.conns[&conn].closed);
+}
+
+#[test]
+fn w3_unknown_keys_and_versions_close_the_connection_without_an_answer() {
+    let mut rig = Rig::new(1);
+    rig.create("t", 1, &[]);
+    let cut = frame(9, &produce("t", -1, &[(0, batch(&[b"a"]))]));
+    let frames = [
+        Bytes::from_static(&[0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff]),
+        Bytes::from_static(&[0, 0, 0, 2, 0, 0, 0, 1, 0xff, 0xff]),
+        Bytes::from_static(&[0, 4, 0, 0, 0, 0, 0, 1, 0xff, 0xff]),
+        Bytes::from_static(&[0]),
+        Bytes::new(),
+        cut.slice(..cut.len() - 1 - 40),
+    ];
+    for bad in frames {
+        let conn = rig.open(0);
+        rig.send_raw(conn, bad.clone());
+        assert!(rig.conns[&conn].closed && rig.waiting(conn) == 0, "{bad:?}");
+    }
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0);
+}
+
+#[test]
+fn a_bad_request_does_not_take_the_answers_of_those_before_it_along() {
+    let mut rig = Rig::new(1);
+    rig.create("t", 1, &[]);
+    let conn = rig.open(0);
+    rig.hold_io = true;
+    rig.push(conn, 9, &produce("t", -1, &[(0, batch(&[b"a"]))]));
+    rig.push_raw(conn, Bytes::from_static(&[0, 0, 0, 2, 0, 0, 0, 1, 0xff, 0xff]));
+    rig.push_raw(conn, frame(9, &produce("t", -1, &[(0, batch(&[b"never"]))])));
+    rig.run();
+    assert!(!rig.conns[&conn].closed);
+    rig.release_io();
+    let response: ProduceResponse = rig.receive(conn);
+    assert_eq!(produced(&response), [(0, 0, 0)]);
+    assert!(rig.conns[&conn].closed);
+    let other = rig.open(0);
+    let response: ProduceResponse = rig.call(other, 9, &produce("t", -1, &[(0, batch(&[b"b"]))]));
+    assert_eq!(produced(&response), [(0, 0, 1)], "what came behind the bad request was not done");
+}
+
+#[test]
+fn w4_software_names_are_checked_and_kip_1242_sends_strays_back() {
+    let mut rig = Rig::new(1);
+    let conn = rig.open(0);
+    let bad = ApiVersionsRequest { client_software_name: "-".into(), ..asked() };
+    let response: ApiVersionsResponse = rig.call(conn, 3, &bad);
+    assert_eq!((response.error_code, response.api_keys.len()), (42, 0));
+    let mut meant = |cluster: Option<&str>, node_id| {
+        let request = ApiVersionsRequest { cluster_id: cluster.map(str::to_string), node_id, ..asked() };
+        let response: ApiVersionsResponse = rig.call(conn, 5, &request);
+        response.error_code
+    };
+    let cluster = Some("cluster-of-the-tests-00");
+    assert_eq!([meant(None, 7), meant(cluster, 1), meant(cluster, 2), meant(Some("x"), 1)], [0, 0, 129, 129]);
+}
+
+#[test]
+fn w7_bytes_behind_the_body_are_ignored() {
+    let mut rig = Rig::new(1);
+    let conn = rig.open(0);
+    let mut request = frame(0, &ApiVersionsRequest::default()).to_vec();
+    request.extend_from_slice(b"and more");
+    rig.send_raw(conn, request);
+    assert_eq!((rig.waiting(conn), rig.conns[&conn].closed), (1, false));
+}
+
+#[test]
+fn w8_acks_0_is_never_answered_and_an_error_closes_the_connection() {
+    let mut rig = Rig::new(2);
+    let topic = rig.create("t", 2, &[]);
+    let conn = rig.open(0);
+    for shard in [0, 1] {
+        let part = rig.owned_by(topic, shard);
+        rig.push_raw(conn, frame(9, &produce("t", 0, &[(part, batch(&[b"a"]))])));
+    }
+    let far = rig.owned_by(topic, 1);
+    let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(far, batch(&[b"b"]))]));
+    assert_eq!(produced(&response), [(far, 0, 1)], "they were appended, and only this one is answered");
+    rig.send_raw(conn, frame(9, &produce("u", 0, &[(0, batch(&[b"a"]))])));
+    assert!(rig.conns[&conn].closed && rig.waiting(conn) == 0);
+    let conn = rig.open(0);
+    let gap = super::rig::sequenced(5, 0, 0, &[b"x"]);
+    rig.send_raw(conn, frame(9, &produce("t", 0, &[(far, gap)])));
+    let gap = super::rig::sequenced(5, 0, 9, &[b"x"]);
+    rig.send_raw(conn, frame(9, &produce("t", 0, &[(far, gap)])));
+    assert!(rig.conns[&conn].closed, "the owner's refusal closes it too");
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0);
+}
+
+#[test]
+fn w11_idle_connections_are_closed_and_busy_ones_are_not() {
+    let mut rig = Rig::with(1, &[("connections.max.idle.ms", "30000")]);
+    let (idle, busy) = (rig.open(0), rig.open(0));
+    for _ in 0..6 {
+        rig.advance_ms(10_000);
+        let _: ApiVersionsResponse = rig.call(busy, 0, &ApiVersionsRequest::default());
+    }
+    assert!(rig.conns[&idle].closed);
+    assert!(!rig.conns[&busy].closed);
+}
+
+#[test]
+fn connections_are_limited() {
+    let mut rig = Rig::with(1, &[("max.connections", "3")]);
+    let conns: Vec<ConnId> = (0..4).map(|_| rig.open(0)).collect();
+    let closed: Vec<bool> = conns.iter().map(|conn| rig.conns[conn].closed).collect();
+    assert_eq!(closed, [false, false, false, true]);
+    rig.hang_up(conns[0]);
+    let next = rig.open(0);
+    assert!(!rig.conns[&next].closed);
+}
+
+#[test]
+fn spent_memory_stops_the_reading_of_all_and_its_return_resumes_it() {
+    let mut rig =
+        Rig::with(1, &[("coretide.shard.memory.bytes", "16777216"), ("coretide.shard.cache.bytes", "1048576")]);
+    rig.create("t", 1, &[("max.message.bytes", "10000000")]);
+    let (a, b) = (rig.open(0), rig.open(0));
+    rig.hold_io = true;
+    let large = vec![7u8; 6 << 20];
+    for _ in 0..3 {
+        rig.send(a, 9, &produce("t", -1, &[(0, batch(&[&large]))]));
+    }
+    assert!(rig.conns[&a].paused && rig.conns[&b].paused);
+    let late = rig.open(0);
+    assert!(rig.conns[&late].paused, "a new connection is not read either");
+    rig.release_io();
+    assert_eq!(rig.waiting(a), 3);
+    assert!([a, b, late].iter().all(|conn| !rig.conns[conn].paused));
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0);
+}
+
+#[test]
+fn a_connection_that_does_not_take_its_responses_is_closed_in_time() {
+    let mut rig = Rig::with(1, &[("connections.max.idle.ms", "60000")]);
+    let conn = rig.open(0);
+    rig.slow_readers = true;
+    rig.send(conn, 0, &ApiVersionsRequest::default());
+    for _ in 0..8 {
+        rig.advance_ms(10_000);
+    }
+    assert!(rig.conns[&conn].closed);
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0, "what it held is free again");
+}
+
+#[test]
+fn every_route_is_a_served_api() {
+    for served in SERVED {
+        let routed = crate::handlers::route(served.key).is_some();
+        assert!(routed || served.key != ApiKey::Produce, "{served:?}");
+    }
+    assert!(crate::handlers::route(ApiKey::SaslHandshake).is_none());
+}
