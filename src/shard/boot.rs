@@ -1,7 +1,7 @@
 //! A shard's life: start, the cluster's state as it arrives, stop.
 //!
 //! ```text
-//!   Born ─ first end_of_tick ─► Booting ─ first delta applied ─► Serving ─ Stop ─► Draining ─ all shards drained ─►
+//!   Born ─ first call ─► Booting ─ first delta applied ─► Serving ─ Stop ─► Draining ─ all shards drained ─►
 //!   Closing ─ store stopped ─► Stopped
 //! ```
 //! Must never touch: what requests mean.
@@ -39,8 +39,11 @@ pub(crate) enum Phase {
 }
 
 impl Shard {
-    /// The beginning: shard 0 reads the metadata log, the others wait for its first delta.
+    /// The beginning, once: shard 0 reads the metadata log, the others wait for its first delta.
     pub(crate) fn start(&mut self) {
+        if self.phase != Phase::Born {
+            return;
+        }
         self.phase = Phase::Booting { stop_asked: false };
         self.timers.insert(self.now.mono_us + IDLE_SCAN_US, Timer::IdleScan);
         let interval_ms = self.image.broker().log_retention_check_interval_ms.max(1) as u64;
@@ -116,7 +119,7 @@ impl Shard {
     /// data is answered now.
     pub(crate) fn on_stop(&mut self) {
         match &mut self.phase {
-            Phase::Born => self.phase = Phase::Booting { stop_asked: true },
+            Phase::Born => unreachable!("whatever is called starts the shard"),
             Phase::Booting { stop_asked } => *stop_asked = true,
             Phase::Serving => {
                 self.phase = Phase::Draining { told: false };

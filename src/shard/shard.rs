@@ -56,7 +56,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard with what recovery found. It begins to work at its first [`Shard::end_of_tick`] and says
+    /// A shard with what recovery found. It begins to work when it is first called and says
     /// [`Output::Ready`] when it can serve.
     pub fn new(config: ShardConfig, recovered: ShardRecovered) -> Shard {
         let broker = &config.broker;
@@ -90,6 +90,7 @@ impl Shard {
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Output>) {
         self.now = now;
         std::mem::swap(&mut self.out, out);
+        self.start();
         match event {
             Event::Frame { conn, bytes } => self.on_frame(conn, bytes),
             Event::Sent { conn, bytes } => self.on_sent(conn, bytes),
@@ -111,9 +112,7 @@ impl Shard {
     pub fn end_of_tick(&mut self, now: Now, out: &mut Vec<Output>) {
         self.now = now;
         std::mem::swap(&mut self.out, out);
-        if self.phase == Phase::Born {
-            self.start();
-        }
+        self.start();
         while let Some(timer) = self.timers.pop_due(now.mono_us) {
             self.on_timer(timer);
         }

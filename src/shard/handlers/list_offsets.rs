@@ -15,6 +15,8 @@ use crate::shard::Shard;
 
 /// The special timestamps that not every version knows, with the first one that does.
 const SPECIAL_FROM: [(i64, i16); 4] = [(-3, 7), (-4, 8), (-5, 9), (-6, 11)];
+/// The first version whose answer has a leader epoch (KIP-320).
+const LEADER_EPOCH_FROM: i16 = 4;
 
 pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
     let asked: ListOffsetsRequest = request.decode()?;
@@ -68,7 +70,7 @@ fn encode(head: &Head, asked: ListOffsetsRequest, said: Vec<Said>) -> Handled {
                 error_code: error.code(),
                 timestamp: listed.timestamp_ms,
                 offset: listed.offset,
-                leader_epoch: listed.leader_epoch,
+                leader_epoch: if head.version >= LEADER_EPOCH_FROM { listed.leader_epoch } else { -1 },
             }
         });
         topics.push(ListOffsetsTopicResponse { partitions: partitions.collect(), name: topic.name });

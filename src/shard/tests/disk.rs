@@ -28,7 +28,7 @@ impl Disk {
                 if self.broken {
                     return Err(IoError { op: "write", path, errno: 5, message: "broken".into() });
                 }
-                let content = self.files.get_mut(&path).ok_or_else(|| not_found("write", &path))?;
+                let content = self.files.entry(path).or_default();
                 let end = at as usize + bytes.len();
                 if content.len() < end {
                     content.resize(end, 0);

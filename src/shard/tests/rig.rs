@@ -60,7 +60,10 @@ impl Rig {
 
     /// Shards with these broker settings.
     pub fn with(shards: u16, settings: &[(&str, &str)]) -> Rig {
-        let given: Vec<_> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string(), Origin::CommandLine)).collect();
+        // Small journals: a test zeroes them all.
+        let small = [("coretide.journal.file.bytes", "1048576"), ("coretide.journal.files.max", "3")];
+        let given: Vec<_> =
+            small.iter().chain(settings).map(|(k, v)| (k.to_string(), v.to_string(), Origin::CommandLine)).collect();
         let broker = Arc::new(BrokerConfig::from_given(&given).unwrap().0);
         let make = |shard: u16| {
             let config = ShardConfig {
@@ -242,7 +245,8 @@ impl Rig {
     pub fn receive<M: Message>(&mut self, conn: ConnId) -> M {
         let state = self.conns.get_mut(&conn).unwrap();
         let (correlation, api_key, version) = state.asked.pop_front().expect("something was asked");
-        let frame = state.received.pop_front().expect("a response has come");
+        let frame =
+            state.received.pop_front().unwrap_or_else(|| panic!("no response has come; closed: {}", state.closed));
         assert_eq!(Some(api_key), M::API_KEY);
         let mut reader = Reader::new(&frame);
         assert_eq!(decode_response_header(&mut reader, api_key, version), Ok(correlation), "responses are in order");
