@@ -255,4 +255,6 @@ impl Iterator for BatchWalk<'_> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,8 @@
+//! Uncompressed records. The first byte is their announced number.
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses its part")]
+#[path = "../../tests/fuzz/entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| entries::records(input));
