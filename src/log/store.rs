@@ -12,191 +12,282 @@
 //! Must never touch: producer state, high watermarks, clocks, files.
 
 mod api;
+mod background;
 mod boot;
+mod cache;
+mod checkpoint;
+mod commit;
+mod format;
+mod index;
 mod jobs;
+mod read;
+mod retention;
+mod ring;
+mod segment;
+#[cfg(test)]
+mod tests;
 
 pub use api::{
     BatchSummary, CommitSeq, Extent, Extents, LogConfig, LogKey, ReadPlan, ReadReady, RecoveredLog, StoreError,
     StoreLimits, StoreOut, TimeLookup,
 };
 pub use boot::{Boot, BootConfig, BootError, BootReport, OwnerFn, ShardRecovered};
-pub use jobs::{ColdRead, OwnDone, ReadDone, ReadFailure, StoreJob, StoreJobOutput, TimeDone, TimeRead};
+pub use jobs::{ColdRead, OwnDone, OwnOk, ReadDone, ReadFailure, StoreJob, StoreJobOutput, TimeDone, TimeRead};
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use coretide_model::{Now, TopicPartition};
 
-use crate::batch::VerifiedBatch;
-use crate::io::{Durability, IoError, OpResult};
+use crate::io::{FileId, IoError, SegmentFile};
+use background::{CheckpointState, Garbage, Running};
+use cache::{Cache, Pools};
+use commit::{InFlight, IoKind, Planned};
+use ring::Ring;
+use segment::Log;
 
 /// Gives the partition machine's opaque state of a log, as of everything staged so far, for a checkpoint.
 pub type AuxFn<'a> = &'a mut dyn FnMut(LogKey) -> Bytes;
 
 /// All logs of one shard.
-#[derive(Debug)]
 pub struct Store {
     limits: StoreLimits,
+    shard: u16,
+    /// Which start of the broker this is; see `boot`.
+    generation: u64,
+    journal_id: u64,
+    /// By key; none once deleted.
+    logs: Vec<Option<Box<Log>>>,
+    ring: Ring,
+    pools: Pools,
+    cache: Cache,
+    /// Collected for the end of the tick.
+    out: Vec<StoreOut>,
+    /// Commits that wait, oldest first; the last one takes appends.
+    planned: VecDeque<Planned>,
+    planned_seq: CommitSeq,
+    in_flight: Option<InFlight>,
+    synced_by_flight: bool,
+    committed: CommitSeq,
+    /// The header CRC of the newest commit.
+    previous_crc: u32,
+    backlog_bytes: usize,
+    /// Journal bytes written since the start, and at the last checkpoint.
+    journal_bytes: u64,
+    checkpoint_bytes: u64,
+    /// The next commit found no room.
+    journal_full: bool,
+    making_journal_file: bool,
+    io: BTreeMap<u64, IoKind>,
+    next_io: u64,
+    running: BTreeMap<u64, Running>,
+    next_job: u64,
+    moved: Vec<LogKey>,
+    /// Logs with a reason to be destaged.
+    want_destage: BTreeSet<LogKey>,
+    /// Logs that may have bytes that only the journal holds.
+    undestaged: BTreeSet<LogKey>,
+    checkpoint: CheckpointState,
+    checkpoint_slot: u8,
+    checkpoint_seq: u64,
+    pins_changed: bool,
+    garbage: Vec<Garbage>,
+    disk_full_until_us: Option<u64>,
+    retry_at_us: Option<u64>,
+    poisoned: Option<IoError>,
+    stopping: bool,
+    all_finished: bool,
+    stopped: bool,
 }
 
-#[allow(unused_variables, clippy::unimplemented, clippy::needless_pass_by_value)]
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Store");
+        out.field("shard", &self.shard).field("committed", &self.committed).finish_non_exhaustive()
+    }
+}
+
+/// The log of a key, without borrowing the whole store.
+fn segment_log(logs: &[Option<Box<Log>>], key: LogKey) -> Option<&Log> {
+    logs.get(key.0 as usize).and_then(Option::as_deref)
+}
+
+/// The file of a segment's batches.
+fn segment_file(dir: &Arc<str>, base_offset: i64) -> FileId {
+    FileId::Segment { dir: Arc::clone(dir), base_offset, kind: SegmentFile::Log }
+}
+
 impl Store {
     /// Takes over what recovery found.
     pub fn open(recovered: ShardRecovered, limits: StoreLimits) -> (Store, Vec<RecoveredLog>) {
-        (Store { limits }, Vec::new())
+        let mut limits = limits;
+        // A commit must fit in a file, and an older file must be free while the newest takes commits.
+        limits.commit_bytes_max = limits.commit_bytes_max.min(limits.journal_file_bytes as usize / 2);
+        limits.journal_files_max = limits.journal_files_max.max(2);
+        let mut found = Vec::with_capacity(recovered.logs.len());
+        let mut logs = Vec::with_capacity(recovered.logs.len());
+        let mut undestaged = BTreeSet::new();
+        for log in recovered.logs {
+            let key = LogKey(logs.len() as u32);
+            found.push(RecoveredLog {
+                key,
+                tp: log.tp,
+                dir: Arc::clone(&log.dir),
+                log_start_offset: log.log_start,
+                end_offset: log.end_offset,
+                aux: log.aux.clone(),
+                aux_end_offset: log.aux_end,
+                replay: log.replay.clone(),
+            });
+            undestaged.insert(key);
+            logs.push(Some(Box::new(log)));
+        }
+        let store = Store {
+            shard: recovered.shard,
+            generation: recovered.generation,
+            journal_id: recovered.journal_id,
+            logs,
+            ring: Ring::new(recovered.files),
+            pools: Pools::new(),
+            cache: Cache::default(),
+            out: Vec::new(),
+            planned: VecDeque::new(),
+            planned_seq: 0,
+            in_flight: None,
+            synced_by_flight: false,
+            committed: 0,
+            previous_crc: 0,
+            backlog_bytes: 0,
+            journal_bytes: 0,
+            checkpoint_bytes: 0,
+            journal_full: false,
+            making_journal_file: false,
+            io: BTreeMap::new(),
+            next_io: 0,
+            running: BTreeMap::new(),
+            next_job: 0,
+            moved: Vec::new(),
+            want_destage: undestaged.clone(),
+            undestaged,
+            checkpoint: CheckpointState::Idle,
+            checkpoint_slot: recovered.checkpoint_slot,
+            checkpoint_seq: recovered.checkpoint_seq,
+            pins_changed: false,
+            garbage: Vec::new(),
+            disk_full_until_us: None,
+            retry_at_us: None,
+            poisoned: None,
+            stopping: false,
+            all_finished: false,
+            stopped: false,
+            limits,
+        };
+        (store, found)
     }
 
     /// Begins a log that starts at `start_offset`. `dir` is its folder below the data directory, `<topic>-<partition>`.
     /// No file is made until there is data.
     pub fn create_log(&mut self, tp: TopicPartition, dir: Arc<str>, start_offset: i64) -> LogKey {
-        unimplemented!()
-    }
-
-    /// Forgets a log at once; its folder is renamed to `<dir>.<topic id>-delete` and removed in the background.
-    pub fn delete_log(&mut self, key: LogKey) {
-        unimplemented!()
+        let key = LogKey(self.logs.len() as u32);
+        self.logs.push(Some(Box::new(Log::new(tp, dir, start_offset))));
+        key
     }
 
     /// Sets the limits at which a log rolls, from now on.
     pub fn configure(&mut self, key: LogKey, config: LogConfig) {
-        unimplemented!()
-    }
-
-    /// Takes a batch for the next commit; `base_offset` is the caller's, at or above the log's end. The append is done
-    /// when [`Store::committed`] reaches the returned number and the log is not offline. `durability` is what the ack
-    /// needs; a commit is as durable as its most demanding append.
-    pub fn stage(
-        &mut self,
-        key: LogKey,
-        now: Now,
-        batch: &VerifiedBatch,
-        base_offset: i64,
-        leader_epoch: i32,
-        durability: Durability,
-    ) -> Result<CommitSeq, StoreError> {
-        unimplemented!()
+        if let Some(log) = self.log_mut(key) {
+            log.config = config;
+        }
     }
 
     /// Starts the next commit if none is in flight, and whatever background work is due. `aux` is asked for the logs
     /// that changed since the last checkpoint, when a new one begins.
     pub fn end_of_tick(&mut self, now: Now, aux: AuxFn<'_>, out: &mut Vec<StoreOut>) {
-        unimplemented!()
-    }
-
-    /// Takes the result of a [`StoreOut::Io`]. Call [`Store::end_of_tick`] in the same turn.
-    pub fn on_io(&mut self, now: Now, io_id: u64, result: OpResult) {
-        unimplemented!()
-    }
-
-    /// Takes the output of a [`StoreOut::Job`]. Call [`Store::end_of_tick`] in the same turn.
-    pub fn on_job(&mut self, now: Now, job_id: u64, output: OwnDone) {
-        unimplemented!()
-    }
-
-    /// The newest commit that is done, to the durability that its appends asked for.
-    pub fn committed(&self) -> CommitSeq {
-        unimplemented!()
-    }
-
-    /// The logs whose committed end has moved, or that went offline, since the last call; each once.
-    pub fn drain_committed(&mut self) -> Vec<LogKey> {
-        unimplemented!()
-    }
-
-    /// Bytes staged and not committed yet: back-pressure.
-    pub fn backlog_bytes(&self) -> usize {
-        unimplemented!()
-    }
-
-    /// The offset after the last staged batch.
-    pub fn end_offset(&self, key: LogKey) -> i64 {
-        unimplemented!()
-    }
-
-    /// The offset after the last committed batch: what an ack and the high watermark may be based on.
-    pub fn committed_end_offset(&self, key: LogKey) -> i64 {
-        unimplemented!()
-    }
-
-    /// The first readable offset.
-    pub fn log_start_offset(&self, key: LogKey) -> i64 {
-        unimplemented!()
-    }
-
-    /// Why the log takes no appends, if it does not.
-    pub fn is_offline(&self, key: LogKey) -> Option<&IoError> {
-        unimplemented!()
-    }
-
-    /// True while the disk has no room for this shard's logs; appends may have to wait in the journal.
-    pub fn is_disk_full(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// The size of the log's batches in bytes.
-    pub fn log_bytes(&self, key: LogKey) -> u64 {
-        unimplemented!()
-    }
-
-    /// Plans a read of whole batches from the one that holds `from_offset`, all below `limit_offset` (high watermark or
-    /// last stable offset), at most `max_bytes`, but the first batch whatever its size with `at_least_one`.
-    pub fn plan_read(
-        &mut self,
-        key: LogKey,
-        from_offset: i64,
-        limit_offset: i64,
-        max_bytes: usize,
-        at_least_one: bool,
-    ) -> ReadPlan {
-        unimplemented!()
-    }
-
-    /// Learns from a finished cold read where the next one begins.
-    pub fn note_read(&mut self, done: &ReadDone) {
-        unimplemented!()
-    }
-
-    /// The first record below `limit_offset` with a timestamp of at least `target_ms` (ListOffsets).
-    pub fn find_timestamp(&mut self, key: LogKey, target_ms: i64, limit_offset: i64) -> TimeLookup {
-        unimplemented!()
-    }
-
-    /// The record with the largest timestamp below `limit_offset` (ListOffsets, timestamp -3).
-    pub fn max_timestamp(&mut self, key: LogKey, limit_offset: i64) -> TimeLookup {
-        unimplemented!()
-    }
-
-    /// Moves the log's start (DeleteRecords); segments wholly below it are deleted. Durable with the returned commit.
-    pub fn set_log_start(&mut self, key: LogKey, now: Now, offset: i64) -> CommitSeq {
-        unimplemented!()
-    }
-
-    /// Deletes old segments that lie wholly below `limit_offset`: by the age of their youngest record and by the log's
-    /// size; -1 turns either off. Returns the log's start.
-    pub fn retention(
-        &mut self,
-        key: LogKey,
-        now: Now,
-        retention_ms: i64,
-        retention_bytes: i64,
-        limit_offset: i64,
-    ) -> i64 {
-        unimplemented!()
-    }
-
-    /// Begins the clean stop: everything is committed, destaged, trimmed and checkpointed. Drive on until
-    /// [`Store::is_stopped`].
-    pub fn begin_stop(&mut self, now: Now) {
-        unimplemented!()
-    }
-
-    /// True when nothing is left to do.
-    pub fn is_stopped(&self) -> bool {
-        unimplemented!()
+        let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now.mono_us);
+        if is_due(self.disk_full_until_us) {
+            self.disk_full_until_us = None;
+        }
+        if is_due(self.retry_at_us) {
+            self.retry_at_us = None;
+        }
+        self.build_commit(now);
+        self.run_background(now, aux);
+        if self.wants_last_checkpoint() && self.checkpoint == CheckpointState::Idle {
+            self.write_checkpoint(aux, true);
+        }
+        out.append(&mut self.out);
     }
 
     /// When [`Store::end_of_tick`] wants to be called at the latest, in microseconds of the monotonic clock.
     pub fn next_deadline(&self) -> Option<u64> {
-        unimplemented!()
+        self.retry_at_us
+    }
+
+    /// The newest commit that is done, to the durability that its appends asked for.
+    pub fn committed(&self) -> CommitSeq {
+        self.committed
+    }
+
+    /// The logs whose committed end has moved, or that went offline, since the last call; each once.
+    pub fn drain_committed(&mut self) -> Vec<LogKey> {
+        let moved = std::mem::take(&mut self.moved);
+        for &key in &moved {
+            if let Some(log) = self.log_mut(key) {
+                log.moved = false;
+            }
+        }
+        moved
+    }
+
+    /// Bytes staged and not committed yet: back-pressure.
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
+    /// The offset after the last staged batch.
+    pub fn end_offset(&self, key: LogKey) -> i64 {
+        self.log(key).map_or(0, |log| log.end_offset)
+    }
+
+    /// The offset after the last committed batch: what an ack and the high watermark may be based on.
+    pub fn committed_end_offset(&self, key: LogKey) -> i64 {
+        self.log(key).map_or(0, |log| log.committed_end)
+    }
+
+    /// The first readable offset.
+    pub fn log_start_offset(&self, key: LogKey) -> i64 {
+        self.log(key).map_or(0, |log| log.log_start)
+    }
+
+    /// Why the log takes no appends, if it does not.
+    pub fn is_offline(&self, key: LogKey) -> Option<&IoError> {
+        self.poisoned.as_ref().or_else(|| self.log(key).and_then(|log| log.offline.as_ref()))
+    }
+
+    /// The size of the log's batches in bytes.
+    pub fn log_bytes(&self, key: LogKey) -> u64 {
+        self.log(key).map_or(0, Log::bytes)
+    }
+
+    /// Memory held by frozen append buffers.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    fn log(&self, key: LogKey) -> Option<&Log> {
+        segment_log(&self.logs, key)
+    }
+
+    fn log_mut(&mut self, key: LogKey) -> Option<&mut Log> {
+        self.logs.get_mut(key.0 as usize).and_then(Option::as_deref_mut)
+    }
+
+    fn mark_moved(&mut self, key: LogKey) {
+        let Some(log) = self.log_mut(key) else { return };
+        if !std::mem::replace(&mut log.moved, true) {
+            self.moved.push(key);
+        }
     }
 }

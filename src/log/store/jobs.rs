@@ -1,52 +1,24 @@
 //! The background jobs: what each is asked, what it yields.
+//! Must never touch: the store's state; a job owns all that it needs.
 
-use std::sync::Arc;
+mod cold;
+mod files;
+mod locate;
+mod time;
 
-use bytes::Bytes;
+pub use cold::ColdRead;
+pub(super) use cold::{ColdPlace, ColdSource};
+pub use files::RemoveSpec;
+pub(super) use files::{
+    CheckpointJob, DestageJob, IndexWrite, JournalFileJob, PrepareSpec, RemoveJob, checkpoint_ops, metadata_file,
+    metadata_owner,
+};
+pub use time::TimeRead;
+pub(super) use time::{TimeSegment, TimeTarget};
 
 use super::api::{LogKey, ReadReady};
-use crate::io::{IoError, Job, OpResult, Step};
+use crate::io::{IoError, Job, OpOk, OpResult, Step};
 use crate::timestamps::TimestampOffset;
-
-/// A read of whole batches from one segment on disk.
-#[derive(Clone, Debug)]
-pub struct ColdRead {
-    /// The log.
-    pub key: LogKey,
-    pub(crate) dir: Arc<str>,
-    /// The offset to read from.
-    pub from_offset: i64,
-    /// Only batches wholly below this.
-    pub limit_offset: i64,
-    /// Bytes at most.
-    pub max_bytes: usize,
-    /// The first batch is returned even if it is larger than `max_bytes`.
-    pub at_least_one: bool,
-    /// Only locate, where the range allows it: the answer may hold `Extent::File` for splice.
-    pub want_file: bool,
-    pub(crate) tail: Bytes,
-}
-
-impl ColdRead {
-    /// The job that does it.
-    pub fn into_job(self) -> StoreJob {
-        StoreJob(Box::new(self))
-    }
-}
-
-/// A search by time in the segments on disk.
-#[derive(Clone, Debug)]
-pub struct TimeRead {
-    /// The log.
-    pub key: LogKey,
-}
-
-impl TimeRead {
-    /// The job that does it.
-    pub fn into_job(self) -> StoreJob {
-        unimplemented!()
-    }
-}
 
 /// Why a read on disk failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +36,13 @@ pub enum ReadFailure {
     },
     /// The disk failed.
     #[error(transparent)]
-    Io(#[from] IoError),
+    Io(IoError),
+}
+
+impl From<IoError> for ReadFailure {
+    fn from(error: IoError) -> ReadFailure {
+        if error.is_not_found() { ReadFailure::Gone } else { ReadFailure::Io(error) }
+    }
 }
 
 /// What a [`ColdRead`] found. Give it to `Store::note_read` before it is used.
@@ -74,6 +52,7 @@ pub struct ReadDone {
     pub key: LogKey,
     /// The batches; empty when the first one is larger than allowed or nothing lies below the limit.
     pub result: Result<ReadReady, ReadFailure>,
+    pub(super) next: Option<ColdPlace>,
 }
 
 /// What a [`TimeRead`] found.
@@ -85,22 +64,74 @@ pub struct TimeDone {
     pub result: Result<Option<TimestampOffset>, ReadFailure>,
 }
 
+/// The outcome of one of the store's own jobs.
+pub type OwnDone = Result<OwnOk, IoError>;
+
+/// The success of one of the store's own jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnOk {
+    /// Done.
+    Done,
+    /// Nothing was done: the folder is still another topic's, whose removal is under way. Try again.
+    Busy,
+}
+
 /// A background job of the store.
 #[derive(Debug)]
-pub struct StoreJob(Box<ColdRead>);
+pub struct StoreJob(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Cold(Box<cold::ColdJob>),
+    Time(Box<time::TimeJob>),
+    Destage(Box<DestageJob>),
+    JournalFile(JournalFileJob),
+    Checkpoint(Box<CheckpointJob>),
+    Remove(RemoveJob),
+}
 
 impl StoreJob {
     /// True when a client waits for it: runs before destaging and housekeeping.
     pub fn is_read(&self) -> bool {
-        unimplemented!()
+        matches!(self.0, Kind::Cold(_) | Kind::Time(_))
+    }
+
+    pub(super) fn destage(job: DestageJob) -> StoreJob {
+        StoreJob(Kind::Destage(Box::new(job)))
+    }
+
+    pub(super) fn journal_file(job: JournalFileJob) -> StoreJob {
+        StoreJob(Kind::JournalFile(job))
+    }
+
+    pub(super) fn checkpoint(job: CheckpointJob) -> StoreJob {
+        StoreJob(Kind::Checkpoint(Box::new(job)))
+    }
+
+    pub(super) fn remove(job: RemoveJob) -> StoreJob {
+        StoreJob(Kind::Remove(job))
     }
 }
 
 impl Job for StoreJob {
     type Output = StoreJobOutput;
 
-    fn step(&mut self, _results: Vec<OpResult>) -> Step<StoreJobOutput> {
-        unimplemented!()
+    fn step(&mut self, results: Vec<OpResult>) -> Step<StoreJobOutput> {
+        match &mut self.0 {
+            Kind::Cold(job) => map(job.step(results), StoreJobOutput::Read),
+            Kind::Time(job) => map(job.step(results), StoreJobOutput::Time),
+            Kind::Destage(job) => map(job.step(results), StoreJobOutput::Own),
+            Kind::JournalFile(job) => map(job.step(results), StoreJobOutput::Own),
+            Kind::Checkpoint(job) => map(job.step(results), StoreJobOutput::Own),
+            Kind::Remove(job) => map(job.step(results), StoreJobOutput::Own),
+        }
+    }
+}
+
+fn map<T, U>(step: Step<T>, f: impl FnOnce(T) -> U) -> Step<U> {
+    match step {
+        Step::Do(ops) => Step::Do(ops),
+        Step::Done(output) => Step::Done(f(output)),
     }
 }
 
@@ -115,6 +146,16 @@ pub enum StoreJobOutput {
     Own(OwnDone),
 }
 
-/// The outcome of one of the store's own jobs.
-#[derive(Debug)]
-pub struct OwnDone(());
+/// The first failure among the results of a step, if there is one.
+pub(super) fn first_error(results: &[OpResult]) -> Option<IoError> {
+    results.iter().find_map(|result| result.as_ref().err().cloned())
+}
+
+/// The bytes of a read; empty for any other success.
+pub(super) fn data(result: Option<OpResult>) -> Result<bytes::Bytes, IoError> {
+    match result {
+        Some(Ok(OpOk::Data(bytes))) => Ok(bytes),
+        Some(Ok(_)) | None => Ok(bytes::Bytes::new()),
+        Some(Err(error)) => Err(error),
+    }
+}

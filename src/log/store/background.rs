@@ -1,0 +1,539 @@
+//! What the store does behind the commits: destaging, space ahead, journal files, checkpoints, removals, the clean stop.
+//! Must never touch: how a job does it.
+
+use bytes::Bytes;
+use coretide_model::Now;
+use coretide_stdx::aligned::blocks_up;
+
+use super::api::{CommitSeq, LogKey, StoreOut};
+use super::checkpoint::{CheckpointImage, CheckpointMeta, GarbageImage, image_of};
+use super::jobs::{
+    CheckpointJob, DestageJob, IndexWrite, JournalFileJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec, StoreJob,
+};
+use super::ring::JournalFile;
+use super::segment::{Busy, Log, Phase, block_floor};
+use super::{AuxFn, Store};
+use crate::io::{FileId, IoError, SegmentFile};
+
+/// The smallest and the largest step by which a segment's space grows.
+const SPACE_STEP_MIN_BYTES: u64 = 64 << 10;
+const SPACE_STEP_DIRECT_BYTES: u64 = 1 << 20;
+const SPACE_STEP_MAX_BYTES: u64 = 64 << 20;
+/// From how many bytes on index entries are worth a write before their segment closes.
+const INDEX_FLUSH_BYTES: usize = 4096;
+/// How long a log waits after the disk was full, or its folder still another topic's.
+const RETRY_MS: u64 = 200;
+
+/// A job in flight, and what its success means.
+#[derive(Debug)]
+pub(super) enum Running {
+    Destage(DestageRun),
+    JournalFile { no: u32 },
+    Checkpoint { replay: CommitSeq, synced: CommitSeq, journal_bytes: u64, clean: bool },
+    Remove { garbage: Garbage },
+}
+
+#[derive(Debug)]
+pub(super) struct DestageRun {
+    key: LogKey,
+    segment: i64,
+    to: u32,
+    allocated: u32,
+    index_entries: usize,
+    final_time: bool,
+    complete: bool,
+    writes: bool,
+}
+
+/// Where the next checkpoint stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum CheckpointState {
+    #[default]
+    Idle,
+    /// Logs that need commits older than this are destaged first.
+    Wanted(CommitSeq),
+    /// The job runs.
+    Writing,
+}
+
+/// Files to remove once a commit is done and a moment has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Garbage {
+    pub after: CommitSeq,
+    pub due_us: u64,
+    /// A log of this key may still have a job in flight.
+    pub key: Option<LogKey>,
+    pub spec: RemoveSpec,
+}
+
+impl Store {
+    /// Starts all background work that is due.
+    pub(super) fn run_background(&mut self, now: Now, aux: AuxFn<'_>) {
+        if self.poisoned.is_some() {
+            return;
+        }
+        self.evict();
+        self.grow_journal();
+        self.advance_stop();
+        self.advance_checkpoint(aux);
+        self.start_destages(now);
+        self.start_removals(now);
+    }
+
+    fn job(&mut self, running: Running, job: StoreJob) {
+        self.next_job += 1;
+        self.running.insert(self.next_job, running);
+        self.out.push(StoreOut::Job { id: self.next_job, job });
+    }
+
+    /// Lets go of the oldest buffers while there are too many.
+    fn evict(&mut self) {
+        while self.cache.bytes() > self.limits.cache_bytes {
+            let Some(oldest) = self.cache.oldest() else { break };
+            let commit = oldest.commit;
+            if commit > self.committed {
+                break;
+            }
+            let mut stuck = false;
+            for key in oldest.keys.clone() {
+                let released = self.log_mut(key).is_none_or(|log| log.release(commit));
+                if !released {
+                    stuck = true;
+                    self.want_destage.insert(key);
+                }
+            }
+            if stuck {
+                break;
+            }
+            self.cache.pop();
+        }
+    }
+
+    /// Makes another journal file when the newest is half full and none is free.
+    fn grow_journal(&mut self) {
+        let allowed = (self.ring.files() as u32) < self.limits.journal_files_max;
+        let needed = self.ring.files() == 0 || self.journal_full || self.ring.is_half_full();
+        if self.making_journal_file || self.ring.free_files() > 0 || !allowed || !needed || self.is_disk_full() {
+            return;
+        }
+        self.making_journal_file = true;
+        let no = self.ring.reserve_no();
+        let job = JournalFileJob::new(self.shard, no, self.limits.journal_file_bytes);
+        self.job(Running::JournalFile { no }, StoreJob::journal_file(job));
+    }
+
+    /// Notes that a log has much pending, so that space for direct writes is there next time.
+    pub(super) fn want_space(&mut self, key: LogKey, pending: u64, urgent: bool) {
+        let Some(log) = self.log_mut(key) else { return };
+        let closing = log.first_unclosed().phase == Phase::Closing;
+        let segment_bytes = blocks_up(log.config.segment_bytes as usize) as u64;
+        let open = log.open_mut();
+        let needed = u64::from(open.end) + pending;
+        let ahead = needed.clamp(SPACE_STEP_DIRECT_BYTES, SPACE_STEP_MAX_BYTES);
+        let wanted = (needed + ahead / 2).min(segment_bytes);
+        let short = u64::from(open.allocated) < wanted || !open.created;
+        if short {
+            log.space_target = (needed + ahead).min(segment_bytes) as u32;
+        }
+        if short || (urgent && closing) {
+            self.want_destage.insert(key);
+        }
+    }
+
+    fn start_destages(&mut self, now: Now) {
+        if self.want_destage.is_empty() {
+            return;
+        }
+        for key in std::mem::take(&mut self.want_destage) {
+            if self.running.len() >= self.limits.jobs_max {
+                self.want_destage.insert(key);
+                continue;
+            }
+            let (stopping, committed, write_bytes) = (self.stopping, self.committed, self.limits.destage_write_bytes);
+            let Some(log) = self.log_mut(key) else { continue };
+            if log.offline.is_some() {
+                continue;
+            }
+            if log.busy.is_some() || log.direct {
+                self.want_destage.insert(key);
+                continue;
+            }
+            if now.mono_us < log.retry_at_us {
+                let at = log.retry_at_us;
+                self.want_destage.insert(key);
+                self.note_retry(at);
+                continue;
+            }
+            if let Some((run, job)) = plan_destage(key, log, committed, stopping, write_bytes) {
+                self.job(Running::Destage(run), StoreJob::destage(job));
+            }
+        }
+    }
+
+    fn note_retry(&mut self, at_us: u64) {
+        self.retry_at_us = Some(self.retry_at_us.map_or(at_us, |earlier| earlier.min(at_us)));
+    }
+
+    /// Takes the output of a [`StoreOut::Job`]. Call [`Store::end_of_tick`] in the same turn.
+    pub fn on_job(&mut self, now: Now, job_id: u64, output: OwnDone) {
+        match self.running.remove(&job_id) {
+            None => {}
+            Some(Running::Destage(run)) => self.on_destage(now, run, output),
+            Some(Running::JournalFile { no }) => self.on_journal_file(now, no, output),
+            Some(Running::Checkpoint { replay, synced, journal_bytes, clean }) => match output {
+                Ok(_) => {
+                    self.checkpoint_slot ^= 1;
+                    self.checkpoint_seq += 1;
+                    self.checkpoint = CheckpointState::Idle;
+                    self.checkpoint_bytes = journal_bytes;
+                    self.ring.synced_to(synced);
+                    self.ring.recycle(replay);
+                    self.stopped |= clean;
+                }
+                Err(error) if error.is_no_space() => {
+                    self.checkpoint = CheckpointState::Idle;
+                    self.stopped |= clean;
+                    self.note_full(now);
+                }
+                Err(error) => self.poison(error),
+            },
+            Some(Running::Remove { garbage }) => self.on_removed(now, garbage, output),
+        }
+    }
+
+    fn on_journal_file(&mut self, now: Now, no: u32, output: OwnDone) {
+        self.making_journal_file = false;
+        match output {
+            Ok(_) => self.ring.add_free(JournalFile { no, bytes: self.limits.journal_file_bytes }),
+            // Without another file appends wait for the recycling of the others; nothing is lost.
+            Err(_) => self.note_full(now),
+        }
+    }
+
+    fn note_full(&mut self, now: Now) {
+        let until = now.after_ms(RETRY_MS);
+        self.disk_full_until_us = Some(until);
+        self.note_retry(until);
+    }
+
+    fn on_destage(&mut self, now: Now, run: DestageRun, output: OwnDone) {
+        let key = run.key;
+        let destage_from = self.limits.destage_from_bytes as u64;
+        let pressed = self.checkpoint != CheckpointState::Idle || self.stopping;
+        let (committed, stopping) = (self.committed, self.stopping);
+        let Some(log) = self.log_mut(key) else { return };
+        log.busy = None;
+        match output {
+            Ok(OwnOk::Done) => {
+                log.apply_destage(&run);
+                let again = log.first_unclosed().phase == Phase::Closing || log.undestaged_bytes() >= destage_from;
+                let idle = !log.has_destage_work(committed);
+                let space = log.space_target > log.open().allocated;
+                if ((again || pressed) && !idle) || space {
+                    self.want_destage.insert(key);
+                }
+                if idle {
+                    self.undestaged.remove(&key);
+                }
+                self.pins_changed = true;
+            }
+            Ok(OwnOk::Busy) => {
+                let at = now.after_ms(RETRY_MS);
+                log.retry_at_us = at;
+                self.want_destage.insert(key);
+                self.note_retry(at);
+            }
+            Err(error) if error.is_no_space() => {
+                log.retry_at_us = now.after_ms(RETRY_MS);
+                // A stop does not wait for space: the journal and the last checkpoint have the rest.
+                log.finished = stopping;
+                self.want_destage.insert(key);
+                self.note_full(now);
+            }
+            Err(error) => self.take_offline(key, error),
+        }
+    }
+
+    /// Files to remove later; a log's folder only after its jobs have ended.
+    pub(super) fn discard(&mut self, garbage: Garbage) {
+        self.garbage.push(garbage);
+    }
+
+    fn start_removals(&mut self, now: Now) {
+        let mut at = 0;
+        while at < self.garbage.len() {
+            let garbage = &self.garbage[at];
+            let busy = garbage.key.is_some_and(|key| {
+                self.running.values().any(|running| matches!(running, Running::Destage(run) if run.key == key))
+                    || self.in_flight.as_ref().is_some_and(|flight| flight.writes_to(key))
+            });
+            if garbage.after > self.committed || busy || self.running.len() >= self.limits.jobs_max {
+                at += 1;
+            } else if garbage.due_us > now.mono_us && !self.stopping {
+                self.note_retry(garbage.due_us);
+                at += 1;
+            } else {
+                let garbage = self.garbage.swap_remove(at);
+                let job = RemoveJob::new(garbage.spec.clone());
+                self.job(Running::Remove { garbage }, StoreJob::remove(job));
+            }
+        }
+    }
+
+    fn on_removed(&mut self, now: Now, garbage: Garbage, output: OwnDone) {
+        // What cannot be removed now is tried again at a restart, or a minute later: it is only space.
+        if output.is_err() && !self.stopping {
+            let due_us = now.after_ms(60_000);
+            self.note_retry(due_us);
+            self.garbage.push(Garbage { due_us, ..garbage });
+        }
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        let grown = self.journal_bytes - self.checkpoint_bytes >= self.limits.checkpoint_every_bytes;
+        let files_max = self.ring.files() as u32 >= self.limits.journal_files_max;
+        let scarce = self.ring.free_files() == 0 && (files_max || self.is_disk_full()) && self.ring.files() > 1;
+        grown || self.journal_full || (scarce && self.ring.is_half_full())
+    }
+
+    fn advance_checkpoint(&mut self, aux: AuxFn<'_>) {
+        if self.checkpoint == CheckpointState::Idle {
+            if !self.checkpoint_due() || self.is_disk_full() || self.stopping {
+                return;
+            }
+            self.checkpoint = CheckpointState::Wanted(self.ring.newest_file_seq());
+            self.pins_changed = true;
+        }
+        let CheckpointState::Wanted(target) = self.checkpoint else { return };
+        if !std::mem::take(&mut self.pins_changed) {
+            return;
+        }
+        let mut pinned = false;
+        for key in self.undestaged.clone() {
+            let Some(log) = self.log_mut(key) else { continue };
+            if log.pin().is_some_and(|pin| pin < target) {
+                pinned = true;
+                self.want_destage.insert(key);
+            }
+        }
+        if !pinned {
+            self.write_checkpoint(aux, false);
+        }
+    }
+
+    /// Takes the images of all logs and starts the job that writes them.
+    pub(super) fn write_checkpoint(&mut self, aux: AuxFn<'_>, clean: bool) {
+        let committed = self.committed;
+        let mut replay = committed + 1;
+        let mut logs = Vec::new();
+        for at in 0..self.logs.len() {
+            let Some(log) = self.logs[at].as_deref_mut() else { continue };
+            if log.aux_dirty && log.offline.is_none() {
+                log.aux = aux(LogKey(at as u32));
+                log.aux_end = log.end_offset;
+                log.aux_dirty = false;
+                log.replay.clear();
+            }
+            if !log.announced {
+                continue;
+            }
+            let pin = log.pin();
+            replay = replay.min(pin.unwrap_or(CommitSeq::MAX));
+            logs.push(image_of(log, committed, pin));
+        }
+        let removing = self.running.values().filter_map(|running| match running {
+            Running::Remove { garbage } => Some(garbage),
+            _ => None,
+        });
+        let garbage = self.garbage.iter().chain(removing).map(|garbage| GarbageImage::of(&garbage.spec)).collect();
+        let from = self.ring.replay_from(replay);
+        let image = CheckpointImage {
+            meta: CheckpointMeta {
+                shard: self.shard,
+                generation: self.generation,
+                seq: self.checkpoint_seq + 1,
+                journal_id: self.journal_id,
+                clean,
+            },
+            replay: from.map(Into::into),
+            logs,
+            garbage,
+        };
+        let shard = self.shard;
+        let sync = self.ring.unsynced_files().into_iter().map(|no| FileId::Journal { shard, no }).collect();
+        let job = CheckpointJob::new(image, self.checkpoint_slot ^ 1, sync);
+        let running = Running::Checkpoint { replay, synced: committed, journal_bytes: self.journal_bytes, clean };
+        self.checkpoint = CheckpointState::Writing;
+        self.job(running, StoreJob::checkpoint(job));
+    }
+
+    /// Begins the clean stop: everything is committed, destaged, trimmed and checkpointed. Drive on until
+    /// [`Store::is_stopped`].
+    pub fn begin_stop(&mut self, _now: Now) {
+        self.stopping = true;
+        self.pins_changed = true;
+    }
+
+    /// True when nothing is left to do, or nothing more can be done because the journal failed.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped || (self.stopping && self.poisoned.is_some())
+    }
+
+    /// During a stop: every log's files are completed once the last commit is done.
+    fn advance_stop(&mut self) {
+        if !self.stopping || self.in_flight.is_some() || !self.planned.is_empty() || self.stopped {
+            return;
+        }
+        let mut unfinished = false;
+        for at in 0..self.logs.len() {
+            let Some(log) = self.logs[at].as_deref_mut() else { continue };
+            if !log.finished && log.offline.is_none() && log.announced {
+                unfinished = true;
+                self.want_destage.insert(LogKey(at as u32));
+            }
+        }
+        self.all_finished = !unfinished;
+    }
+
+    /// True when a stop has only the last checkpoint before it.
+    pub(super) fn wants_last_checkpoint(&self) -> bool {
+        let idle = self.running.is_empty() && self.garbage.is_empty() && self.in_flight.is_none();
+        self.stopping && self.all_finished && idle && !self.stopped && self.poisoned.is_none()
+    }
+
+    /// True while the disk has no room for this shard's logs; appends may have to wait in the journal.
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full_until_us.is_some()
+    }
+
+    /// Sticky: this log takes nothing more.
+    pub(super) fn take_offline(&mut self, key: LogKey, error: IoError) {
+        if let Some(log) = self.log_mut(key) {
+            log.offline.get_or_insert(error);
+        }
+        self.pins_changed = true;
+        self.undestaged.remove(&key);
+        self.mark_moved(key);
+    }
+
+    /// Sticky: no log of this shard takes anything more.
+    pub(super) fn poison(&mut self, error: IoError) {
+        self.poisoned.get_or_insert(error);
+        for at in 0..self.logs.len() {
+            self.mark_moved(LogKey(at as u32));
+        }
+    }
+}
+
+/// The next write of a log to its files, if there is anything to write.
+pub(super) fn plan_destage(
+    key: LogKey,
+    log: &mut Log,
+    committed: CommitSeq,
+    stopping: bool,
+    write_bytes: usize,
+) -> Option<(DestageRun, DestageJob)> {
+    let segment = log.first_unclosed();
+    let base = segment.base_offset;
+    let from = segment.destaged;
+    let committed_end = log.committed_position(segment, committed);
+    let is_open = segment.phase == Phase::Open;
+    let complete = (!is_open || stopping) && committed_end == segment.end;
+    if complete && is_open && segment.end == 0 && !segment.created {
+        log.finished = true;
+        return None;
+    }
+    let to = if complete { segment.end } else { block_floor(committed_end) };
+    let space = if is_open && !stopping { log.space_target } else { 0 };
+    let (index, times, mut count) = segment.index.encode_pending(to);
+    let flush_index = complete || index.len() + times.len() >= INDEX_FLUSH_BYTES;
+    if !flush_index {
+        count = 0;
+    }
+    let writes = to > from || complete || flush_index;
+    if !writes && space <= segment.allocated {
+        return None;
+    }
+    let mut pieces: Vec<Bytes> = Vec::new();
+    for run in log.undestaged(segment, committed) {
+        let start = from.max(run.position);
+        let end = run.end().min(to);
+        if start < end {
+            pieces.push(run.bytes.slice((start - run.position) as usize..(end - run.position) as usize));
+        }
+    }
+    let step = u64::from(to).clamp(SPACE_STEP_MIN_BYTES, SPACE_STEP_MAX_BYTES);
+    let segment_bytes = blocks_up(log.config.segment_bytes as usize) as u64;
+    let ahead = if is_open && !stopping { (u64::from(to) + step).min(segment_bytes) as u32 } else { 0 };
+    let least = blocks_up(to as usize) as u32;
+    let allocate = (!segment.created || segment.allocated < least || segment.allocated < space)
+        .then_some(ahead.max(least).max(space));
+    let final_time = complete.then(|| segment.index.next_time_entry(base)).flatten();
+    let index_write = flush_index.then(|| {
+        let mut times = times;
+        if let Some(entry) = final_time {
+            super::index::put_time(&mut times, entry);
+        }
+        IndexWrite {
+            index_at: u64::from(segment.index.index_bytes),
+            index: index.into(),
+            time_at: u64::from(segment.index.time_bytes),
+            times: times.into(),
+        }
+    });
+    let run = DestageRun {
+        key,
+        segment: base,
+        to,
+        allocated: allocate.unwrap_or(segment.allocated),
+        index_entries: count,
+        final_time: final_time.is_some(),
+        complete,
+        writes,
+    };
+    let prepare = PrepareSpec { topic_id: log.tp.topic_id, check_dir: !log.prepared, new_file: !segment.created, allocate };
+    let job = DestageJob::new(std::sync::Arc::clone(&log.dir), base, prepare, from, pieces, write_bytes)
+        .with_index(index_write)
+        .with_exact_length(complete.then_some(to));
+    log.busy = Some(if writes { Busy::Destaging } else { Busy::Preparing });
+    Some((run, job))
+}
+
+impl Log {
+    /// Takes notice of a destage that succeeded.
+    pub(super) fn apply_destage(&mut self, run: &DestageRun) {
+        self.prepared = true;
+        let Some(segment) = self.segment_mut(run.segment) else { return };
+        segment.created = true;
+        segment.allocated = segment.allocated.max(run.allocated);
+        if !run.writes {
+            return;
+        }
+        segment.index.flushed(run.index_entries);
+        if run.final_time {
+            segment.index.time_bytes += super::index::TIME_ENTRY_BYTES as u32;
+            segment.index.flushed_timestamp = segment.index.max.timestamp;
+        }
+        if run.complete && segment.phase == Phase::Open {
+            // The clean stop: the padded last block is written, but stays in the checkpoint, to be written over later.
+            segment.allocated = block_floor(run.to);
+            self.finished = true;
+            self.destaged_to(run.segment, block_floor(run.to));
+            return;
+        }
+        if run.complete {
+            segment.phase = Phase::Closed;
+            segment.allocated = run.to;
+        }
+        self.destaged_to(run.segment, run.to);
+    }
+}
+
+/// The files of a segment that go with it.
+pub(super) const SEGMENT_FILES: [SegmentFile; 5] = [
+    SegmentFile::Log,
+    SegmentFile::Index,
+    SegmentFile::TimeIndex,
+    SegmentFile::TxnIndex,
+    SegmentFile::Snapshot,
+];

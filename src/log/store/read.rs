@@ -1,0 +1,221 @@
+//! Plans of reads: which bytes are in memory, and what a job needs to find the others.
+//! Must never touch: bytes on disk.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Store;
+use super::api::{Extent, LogKey, ReadPlan, ReadReady, TimeLookup};
+use super::index::MaxTimestamp;
+use super::jobs::{ColdPlace, ColdRead, ColdSource, ReadDone, TimeRead, TimeSegment, TimeTarget};
+use super::segment::{Log, Segment};
+use crate::batch::walk_batches;
+
+/// Places that sequential readers of one log come back to, at most.
+const CURSORS_MAX: usize = 8;
+
+/// Where recent cold reads ended, the newest last.
+#[derive(Clone, Debug, Default)]
+pub struct Cursors(SmallVec<[ColdPlace; 2]>);
+
+impl Cursors {
+    fn find(&self, segment: i64, offset: i64) -> Option<ColdPlace> {
+        self.0.iter().find(|place| place.segment == segment && place.offset == offset).copied()
+    }
+
+    fn push(&mut self, place: ColdPlace) {
+        self.0.retain(|known| *known != place);
+        if self.0.len() == CURSORS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(place);
+    }
+}
+
+impl Store {
+    /// Plans a read of whole batches from the one that holds `from_offset`, all below `limit_offset` (high watermark or
+    /// last stable offset), at most `max_bytes`, but the first batch whatever its size with `at_least_one`.
+    pub fn plan_read(
+        &mut self,
+        key: LogKey,
+        from_offset: i64,
+        limit_offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> ReadPlan {
+        let extents_max = self.limits.extents_max;
+        let Some(log) = self.log(key) else { return ReadPlan::OutOfRange };
+        if from_offset < log.log_start || from_offset > log.end_offset {
+            return ReadPlan::OutOfRange;
+        }
+        let limit_offset = limit_offset.min(log.committed_end);
+        if from_offset >= limit_offset {
+            return ReadPlan::Empty;
+        }
+        let at = log.runs.partition_point(|run| run.next_offset <= from_offset);
+        let is_hot = log.runs.get(at).is_some_and(|run| run.whole && (run.first_offset <= from_offset || at > 0));
+        if is_hot {
+            let budget = Budget { limit_offset, max_bytes, at_least_one, extents_max };
+            return match log.read_hot(at, from_offset, &budget) {
+                Some(ready) => ReadPlan::Ready(ready),
+                None => ReadPlan::Empty,
+            };
+        }
+        let Some(segment) = log.segment_of(from_offset) else { return ReadPlan::OutOfRange };
+        let (source, pending) = log.cold_source(segment, from_offset);
+        let start = log.cursors.find(segment.base_offset, from_offset).or(pending);
+        ReadPlan::Cold(ColdRead {
+            key,
+            from_offset,
+            limit_offset,
+            max_bytes,
+            at_least_one,
+            want_file: false,
+            source,
+            start,
+        })
+    }
+
+    /// Learns from a finished cold read where the next one begins.
+    pub fn note_read(&mut self, done: &ReadDone) {
+        let Some(place) = done.next else { return };
+        if let Some(log) = self.log_mut(done.key) {
+            log.cursors.push(place);
+        }
+    }
+
+    /// The first record below `limit_offset` with a timestamp of at least `target_ms` (ListOffsets).
+    pub fn find_timestamp(&mut self, key: LogKey, target_ms: i64, limit_offset: i64) -> TimeLookup {
+        let committed = self.committed;
+        let Some(log) = self.log(key) else { return TimeLookup::Ready(None) };
+        let may_hold = |segment: &&Segment| {
+            segment.end > 0 && segment.index.max.timestamp >= target_ms && segment.next_offset > log.log_start
+        };
+        let segments: Vec<TimeSegment> =
+            log.segments.iter().filter(may_hold).map(|segment| log.time_segment(segment, committed)).collect();
+        if segments.is_empty() {
+            return TimeLookup::Ready(None);
+        }
+        TimeLookup::Cold(TimeRead {
+            key,
+            target: TimeTarget::AtLeast(target_ms),
+            from_offset: log.log_start,
+            limit_offset: limit_offset.min(log.committed_end),
+            segments,
+        })
+    }
+
+    /// The record with the largest timestamp below `limit_offset` (ListOffsets, timestamp -3).
+    pub fn max_timestamp(&mut self, key: LogKey, limit_offset: i64) -> TimeLookup {
+        let committed = self.committed;
+        let Some(log) = self.log(key) else { return TimeLookup::Ready(None) };
+        let mut best: Option<(MaxTimestamp, &Segment)> = None;
+        for segment in &log.segments {
+            let open = log.runs.iter().find(|run| run.segment == segment.base_offset && run.commit > committed);
+            let max = open.map_or(segment.index.max, |run| run.before);
+            if max.timestamp > best.map_or(-1, |(best, _)| best.timestamp) {
+                best = Some((max, segment));
+            }
+        }
+        let Some((max, segment)) = best else { return TimeLookup::Ready(None) };
+        TimeLookup::Cold(TimeRead {
+            key,
+            target: TimeTarget::MaxOf(max.offset),
+            from_offset: log.log_start,
+            limit_offset: limit_offset.min(log.committed_end),
+            segments: vec![log.time_segment(segment, committed)],
+        })
+    }
+}
+
+struct Budget {
+    limit_offset: i64,
+    max_bytes: usize,
+    at_least_one: bool,
+    extents_max: usize,
+}
+
+impl Log {
+    /// Reads from the run at index `at` on, as far as memory and the budget go. None when the first batch is too large.
+    fn read_hot(&self, at: usize, from_offset: i64, budget: &Budget) -> Option<ReadReady> {
+        let mut ready = ReadReady::default();
+        for (n, run) in self.runs.range(at..).enumerate() {
+            let left = budget.max_bytes.saturating_sub(ready.bytes);
+            if !run.whole || run.first_offset >= budget.limit_offset || ready.extents.len() >= budget.extents_max {
+                break;
+            }
+            // A run that is wanted whole needs no look at its batches.
+            if n > 0 && run.next_offset <= budget.limit_offset && run.bytes.len() <= left {
+                ready.bytes += run.bytes.len();
+                ready.next_offset = run.next_offset;
+                ready.extents.push(Extent::Hot(run.bytes.clone()));
+                continue;
+            }
+            let taken = take_batches(&run.bytes, from_offset, budget, &mut ready);
+            if !taken {
+                break;
+            }
+        }
+        (ready.bytes > 0).then_some(ready)
+    }
+
+    /// What a job needs to read a segment's file; and where the batch of `from_offset` begins at the earliest, when the
+    /// index entries in memory say it.
+    fn cold_source(&self, segment: &Segment, from_offset: i64) -> (ColdSource, Option<ColdPlace>) {
+        let relative = from_offset - segment.base_offset;
+        let after = segment.index.pending.partition_point(|entry| i64::from(entry.relative_offset) <= relative);
+        let known = after.checked_sub(1).and_then(|at| segment.index.pending.get(at));
+        let known = known.filter(|entry| entry.position < segment.destaged);
+        let place = known.map(|entry| ColdPlace {
+            segment: segment.base_offset,
+            position: entry.position,
+            offset: i64::MIN,
+        });
+        let source = ColdSource {
+            dir: std::sync::Arc::clone(&self.dir),
+            segment: segment.base_offset,
+            file_end: segment.destaged,
+            tail: self.cold_tail(segment),
+            index_bytes: if place.is_some() { 0 } else { segment.index.index_bytes },
+        };
+        (source, place)
+    }
+
+    fn time_segment(&self, segment: &Segment, committed: u64) -> TimeSegment {
+        let (source, _) = self.cold_source(segment, segment.base_offset);
+        let runs = self.undestaged(segment, committed).filter(|run| run.whole);
+        let runs: Vec<Bytes> = runs.map(|run| run.bytes.clone()).collect();
+        let source = ColdSource { index_bytes: segment.index.index_bytes, ..source };
+        TimeSegment { source, time_bytes: segment.index.time_bytes, runs }
+    }
+}
+
+/// Takes batches of one run from the one that holds `from_offset` on. False when the read ends within the run.
+fn take_batches(bytes: &Bytes, from_offset: i64, budget: &Budget, ready: &mut ReadReady) -> bool {
+    let mut first = None;
+    let mut end = 0;
+    let mut whole = true;
+    for (position, header) in walk_batches(bytes) {
+        if header.last_offset() < from_offset {
+            continue;
+        }
+        let size = header.total_bytes();
+        let bytes_so_far = ready.bytes + end - first.unwrap_or(end);
+        let over = bytes_so_far + size > budget.max_bytes && !(bytes_so_far == 0 && budget.at_least_one);
+        if header.next_offset() > budget.limit_offset || over {
+            whole = false;
+            break;
+        }
+        first.get_or_insert(position);
+        if bytes_so_far == 0 {
+            ready.first_batch_bytes = size;
+        }
+        end = position + size;
+        ready.next_offset = header.next_offset();
+    }
+    if let Some(first) = first {
+        ready.bytes += end - first;
+        ready.extents.push(Extent::Hot(bytes.slice(first..end)));
+    }
+    whole
+}
