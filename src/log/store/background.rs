@@ -151,7 +151,7 @@ impl Store {
             }
             let (stopping, committed, write_bytes) = (self.stopping, self.committed, self.limits.destage_write_bytes);
             let Some(log) = self.log_mut(key) else { continue };
-            if log.offline.is_some() {
+            if log.offline.is_some() || log.finished {
                 continue;
             }
             if log.busy.is_some() || log.direct {
@@ -491,7 +491,8 @@ pub(super) fn plan_destage(
         complete,
         writes,
     };
-    let prepare = PrepareSpec { topic_id: log.tp.topic_id, check_dir: !log.prepared, new_file: !segment.created, allocate };
+    let prepare =
+        PrepareSpec { topic_id: log.tp.topic_id, check_dir: !log.prepared, new_file: !segment.created, allocate };
     let job = DestageJob::new(std::sync::Arc::clone(&log.dir), base, prepare, from, pieces, write_bytes)
         .with_index(index_write)
         .with_exact_length(complete.then_some(to));
@@ -530,10 +531,5 @@ impl Log {
 }
 
 /// The files of a segment that go with it.
-pub(super) const SEGMENT_FILES: [SegmentFile; 5] = [
-    SegmentFile::Log,
-    SegmentFile::Index,
-    SegmentFile::TimeIndex,
-    SegmentFile::TxnIndex,
-    SegmentFile::Snapshot,
-];
+pub(super) const SEGMENT_FILES: [SegmentFile; 5] =
+    [SegmentFile::Log, SegmentFile::Index, SegmentFile::TimeIndex, SegmentFile::TxnIndex, SegmentFile::Snapshot];

@@ -143,7 +143,8 @@ impl BootMeta {
             Err(None) => return Ok(None),
             Err(Some(found)) => return Err(BootError::NewerFormat { found, known: FORMAT }),
         };
-        let number = |at: usize| payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+        let number =
+            |at: usize| payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         let (Some(shards), Some(random)) = (number(0), number(8)) else { return Ok(None) };
         let shards = u16::try_from(shards).ok().filter(|shards| *shards <= SHARDS_MAX);
         Ok(shards.map(|shards| BootMeta { generation, shards, random }))
@@ -184,18 +185,32 @@ struct Kept {
 enum State {
     Begin,
     Listed,
-    Metas { slots: Vec<usize> },
+    Metas {
+        slots: Vec<usize>,
+    },
     Shard,
     ShardListed,
-    Lens { journals: Vec<u32>, slots: Vec<u8> },
-    Checkpoints { todo: Vec<(u8, u32)>, found: Vec<(u8, Bytes)> },
+    Lens {
+        journals: Vec<u32>,
+        slots: Vec<u8>,
+    },
+    Checkpoints {
+        todo: Vec<(u8, u32)>,
+        found: Vec<(u8, Bytes)>,
+    },
     Heads,
     File,
     Proof(Vec<Unproven>),
     /// Completing segments; `resume`: the journal goes on afterwards.
-    Destage { todo: Vec<TopicPartition>, job: Option<(DestageRun, DestageJob)>, resume: Option<u32> },
+    Destage {
+        todo: Vec<TopicPartition>,
+        job: Option<(DestageRun, DestageJob)>,
+        resume: Option<u32>,
+    },
     Scan(Box<Scan>),
-    Remove { job: Option<RemoveJob> },
+    Remove {
+        job: Option<RemoveJob>,
+    },
     Write,
     Commit,
     Clean,
@@ -356,8 +371,11 @@ impl Boot {
         let found = names(results.into_iter().next())?;
         let number = |name: &String, prefix: &str| name.strip_prefix(prefix).and_then(|no| no.parse::<u32>().ok());
         let journals: Vec<u32> = found.iter().filter_map(|name| number(name, "journal-")).collect();
-        let slots: Vec<u8> =
-            found.iter().filter_map(|name| number(name, "checkpoint-")).filter_map(|slot| slot.try_into().ok()).collect();
+        let slots: Vec<u8> = found
+            .iter()
+            .filter_map(|name| number(name, "checkpoint-"))
+            .filter_map(|slot| slot.try_into().ok())
+            .collect();
         let shard = self.shard.no;
         let slot_files = slots.iter().map(|&slot| FileId::Checkpoint { shard, slot });
         let journal_files = journals.iter().map(|&no| FileId::Journal { shard, no });
@@ -455,7 +473,8 @@ impl Boot {
         if self.shard.lost {
             // Without a checkpoint, the oldest commit that is left begins the chain.
             let journal_id = self.shard.expected.map_or(0, |chain| chain.journal_id);
-            let mine = self.shard.heads.iter().map(|(_, head)| head.chain).filter(|chain| chain.journal_id == journal_id);
+            let mine =
+                self.shard.heads.iter().map(|(_, head)| head.chain).filter(|chain| chain.journal_id == journal_id);
             self.shard.expected = mine.min_by_key(|chain| chain.seq);
         }
         Ok(self.next_file())
@@ -663,7 +682,13 @@ impl Boot {
         let meta = BootMeta { generation, shards: self.config.shards, random: self.config.random };
         let file = FileId::Root { name: BOOT_FILES[slot] };
         let mut ops = vec![
-            Op::Write { file: file.clone(), at: 0, bytes: meta.encode(), direct: false, durability: Durability::Written },
+            Op::Write {
+                file: file.clone(),
+                at: 0,
+                bytes: meta.encode(),
+                direct: false,
+                durability: Durability::Written,
+            },
             Op::Sync { file },
             Op::SyncDir { dir: Arc::from(OWN_DIR) },
             Op::SyncDir { dir: Arc::from("") },

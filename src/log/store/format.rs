@@ -216,10 +216,8 @@ pub fn read_entries(payload: &[u8], count: u32) -> Option<Vec<Entry<'_>>> {
 
 fn read_entry(payload: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
     let head = payload.get(at..at + ENTRY_BYTES)?;
-    let tp = TopicPartition {
-        topic_id: TopicId::from_bytes(field(head, 8)),
-        partition: i32::from_le_bytes(field(head, 4)),
-    };
+    let tp =
+        TopicPartition { topic_id: TopicId::from_bytes(field(head, 8)), partition: i32::from_le_bytes(field(head, 4)) };
     let number = i64::from_le_bytes(field(head, 24));
     let position = u32::from_le_bytes(field(head, 32));
     let body_bytes = u32::from_le_bytes(field(head, 36)) as usize;

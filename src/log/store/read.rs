@@ -166,11 +166,8 @@ impl Log {
         let after = segment.index.pending.partition_point(|entry| i64::from(entry.relative_offset) <= relative);
         let known = after.checked_sub(1).and_then(|at| segment.index.pending.get(at));
         let known = known.filter(|entry| entry.position < segment.destaged);
-        let place = known.map(|entry| ColdPlace {
-            segment: segment.base_offset,
-            position: entry.position,
-            offset: i64::MIN,
-        });
+        let place =
+            known.map(|entry| ColdPlace { segment: segment.base_offset, position: entry.position, offset: i64::MIN });
         let source = ColdSource {
             dir: std::sync::Arc::clone(&self.dir),
             segment: segment.base_offset,

@@ -95,12 +95,7 @@ impl Segment {
     }
 
     /// True when these batches fit one after the other without a roll. May say no a little early.
-    pub fn fits<'a>(
-        &self,
-        config: &LogConfig,
-        batches: impl Iterator<Item = &'a BatchSummary>,
-        now_ms: i64,
-    ) -> bool {
+    pub fn fits<'a>(&self, config: &LogConfig, batches: impl Iterator<Item = &'a BatchSummary>, now_ms: i64) -> bool {
         let mut probe = Segment { index: SegmentIndex { pending: Vec::new(), ..self.index.clone() }, ..self.clone() };
         let (mut index_bytes, mut time_bytes) = (self.index.index_bytes_due(), self.index.time_bytes_due());
         for batch in batches {

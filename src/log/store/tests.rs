@@ -1,1 +1,6 @@
-//! Tests.
+//! Tests of the whole store on a virtual disk: small scenarios by name, and random histories with crashes.
+
+mod disk;
+mod scenarios;
+mod storm;
+mod world;

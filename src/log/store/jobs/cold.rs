@@ -5,8 +5,8 @@ use bytes::Bytes;
 use coretide_stdx::aligned::BLOCK_BYTES;
 use smallvec::smallvec;
 
-use super::locate::{CHUNK_BYTES, Search, SearchStep};
 pub use super::locate::ColdSource;
+use super::locate::{CHUNK_BYTES, Search, SearchStep};
 use super::{Kind, ReadDone, ReadFailure, StoreJob, data};
 use crate::batch::{check_crc, peek_header, walk_batches};
 use crate::io::{Op, OpResult, SegmentFile, Step};
@@ -60,9 +60,14 @@ enum State {
     /// In the offset index, by position: the last batch border that the range may end at.
     FileEnd(Search),
     /// Both ends of the range, to see their headers.
-    FileCheck { end: u32 },
+    FileCheck {
+        end: u32,
+    },
     /// A window of the log that begins here and was asked with this many bytes from the start on.
-    Scan { start: u32, asked: usize },
+    Scan {
+        start: u32,
+        asked: usize,
+    },
 }
 
 #[derive(Debug)]

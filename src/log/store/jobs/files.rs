@@ -8,7 +8,7 @@ use coretide_model::TopicId;
 use coretide_stdx::aligned::{AlignedBuf, blocks_up};
 
 use super::{OwnDone, OwnOk, data, first_error};
-use crate::io::{Durability, FileId, IoError, Op, OpResult, OWN_DIR, SegmentFile, Step};
+use crate::io::{Durability, FileId, IoError, OWN_DIR, Op, OpResult, SegmentFile, Step};
 use crate::store::background::SEGMENT_FILES;
 use crate::store::checkpoint::CheckpointImage;
 
@@ -213,10 +213,8 @@ impl DestageJob {
             ops.push(Op::Sync { file: log });
         }
         let Some(write) = self.index.take() else { return };
-        let files = [
-            (SegmentFile::Index, write.index_at, write.index),
-            (SegmentFile::TimeIndex, write.time_at, write.times),
-        ];
+        let files =
+            [(SegmentFile::Index, write.index_at, write.index), (SegmentFile::TimeIndex, write.time_at, write.times)];
         for (kind, at, bytes) in files {
             let file = self.file(kind);
             let len = at + bytes.len() as u64;

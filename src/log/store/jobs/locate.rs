@@ -93,15 +93,19 @@ pub struct Search {
 
 impl Search {
     /// Over the first `bytes` of a file.
-    pub fn new(
-        file: FileId,
-        bytes: u32,
-        entry_bytes: usize,
-        key: fn(&[u8]) -> Option<i64>,
-        target: i64,
-    ) -> Search {
+    pub fn new(file: FileId, bytes: u32, entry_bytes: usize, key: fn(&[u8]) -> Option<i64>, target: i64) -> Search {
         let entry_bytes = entry_bytes as u32;
-        Search { file, entry_bytes, key, target, low: 0, high: bytes / entry_bytes, best: None, reading: 0, leaf: false }
+        Search {
+            file,
+            entry_bytes,
+            key,
+            target,
+            low: 0,
+            high: bytes / entry_bytes,
+            best: None,
+            reading: 0,
+            leaf: false,
+        }
     }
 
     /// Goes on with the result of the last read (none at first).

@@ -1,0 +1,337 @@
+//! Small scenarios, each with its name.
+
+use super::world::{Lookup, World, boot, small_config, small_limits};
+use crate::io::Durability::{Durable, Written};
+
+fn world(seed: u64) -> World {
+    World::new(seed, small_limits(), small_config())
+}
+
+#[test]
+fn what_was_committed_is_read_back_hot() {
+    let mut world = world(1);
+    let log = world.create();
+    for n in 0..20 {
+        world.append(log, 100 + n * 50, Durable);
+        world.settle();
+    }
+    assert_eq!(world.logs[&log].acked, world.logs[&log].end());
+    world.check_all_reads();
+}
+
+#[test]
+fn a_kill_loses_nothing_that_was_acked() {
+    let mut world = world(2);
+    let logs = [world.create(), world.create(), world.create()];
+    for n in 0..300usize {
+        world.append(logs[n % 3], 300 + n % 7 * 100, if n % 2 == 0 { Durable } else { Written });
+        if n % 5 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    world.kill();
+    world.reboot();
+    world.check_all_reads();
+    assert_eq!(world.report_notes, Vec::<String>::new());
+}
+
+#[test]
+fn a_clean_stop_leaves_whole_segments_and_nothing_to_replay() {
+    let mut world = world(3);
+    let log = world.create();
+    for _ in 0..200 {
+        world.append(log, 2000, Durable);
+        world.settle();
+    }
+    world.stop();
+    let model = world.logs[&log].clone();
+    let mut all = Vec::new();
+    for path in world.disk.paths().iter().filter(|path| path.ends_with(".log")) {
+        all.extend_from_slice(world.disk.file(path).expect("listed"));
+    }
+    let expected: Vec<u8> = model.batches.iter().flat_map(|batch| batch.bytes.to_vec()).collect();
+    assert!(all == expected, "the segments hold the batches, byte for byte, and nothing else");
+    world.reboot();
+    world.check_all_reads();
+    world.append(log, 700, Durable);
+    world.settle();
+    world.kill();
+    world.reboot();
+    world.check_all_reads();
+}
+
+#[test]
+fn large_runs_go_straight_to_their_segment() {
+    let mut world = world(4);
+    let log = world.create();
+    for _ in 0..60 {
+        world.append(log, 14_000, Durable);
+        world.settle();
+    }
+    world.check_all_reads();
+    world.kill();
+    world.reboot();
+    world.check_all_reads();
+}
+
+#[test]
+fn a_batch_larger_than_a_journal_file_waits_for_its_segment() {
+    let mut world = world(5);
+    world.config.segment_bytes = 4 << 20;
+    let log = world.create();
+    world.append(log, 500, Durable);
+    world.append(log, 300_000, Durable);
+    world.append(log, 500, Durable);
+    world.append(log, 400_000, Durable);
+    world.settle();
+    assert_eq!(world.logs[&log].acked, world.logs[&log].end());
+    world.check_all_reads();
+    world.kill();
+    world.reboot();
+    world.check_all_reads();
+}
+
+#[test]
+fn records_are_found_by_time() {
+    let mut world = world(6);
+    let log = world.create();
+    for n in 0..150 {
+        world.append_at(log, 3000, Durable, 1_000_000 + n * 1000);
+        world.settle();
+    }
+    let model = world.logs[&log].clone();
+    for n in [0i64, 1, 70, 149] {
+        let found = world.find(model.key, Lookup::AtLeast(1_000_000 + n * 1000 - 500)).expect("there is one");
+        let batch = &model.batches[n as usize];
+        assert!(found.offset >= batch.base_offset && found.timestamp_ms > 1_000_000 + n * 1000 - 500);
+        assert!(model.batches.get(n as usize + 1).is_none_or(|next| found.offset < next.base_offset));
+    }
+    assert_eq!(world.find(model.key, Lookup::AtLeast(9_000_000)), None);
+    let last = world.find(model.key, Lookup::Max).expect("there is one");
+    assert_eq!(last.timestamp_ms, 1_000_000 + 149 * 1000);
+    assert_eq!(last.offset, model.end() - 1);
+}
+
+#[test]
+fn old_segments_go_and_the_log_start_survives() {
+    let mut world = world(7);
+    let log = world.create();
+    for _ in 0..300 {
+        world.append(log, 2000, Durable);
+        world.settle();
+    }
+    let key = world.logs[&log].key;
+    let end = world.logs[&log].end();
+    let start = world.store.retention(key, world.now, -1, 200_000, end);
+    assert!(start > 0 && world.store.log_bytes(key) < 300_000);
+    world.settle();
+    let files = world.disk.paths().iter().filter(|path| path.ends_with(".log")).count();
+    assert!(files <= 4, "{files} segments are left");
+    world.kill();
+    world.reboot();
+    assert_eq!(world.logs[&log].start, start);
+    world.check_all_reads();
+    world.now.wall_ms += 1_000_000;
+    let key = world.logs[&log].key;
+    world.store.retention(key, world.now, 1000, -1, end);
+    world.settle();
+    world.store.retention(key, world.now, 1000, -1, end);
+    world.settle();
+    assert_eq!(world.store.log_start_offset(key), end);
+    world.kill();
+    world.reboot();
+    assert_eq!((world.logs[&log].start, world.logs[&log].acked), (end, end));
+    world.append(log, 100, Durable);
+    world.settle();
+    world.check_all_reads();
+}
+
+#[test]
+fn a_deleted_log_leaves_nothing_and_its_folder_can_be_used_again() {
+    let mut world = world(8);
+    let log = world.create();
+    for _ in 0..50 {
+        world.append(log, 2000, Durable);
+        world.settle();
+    }
+    let (key, dir) = (world.logs[&log].key, world.logs[&log].dir.to_string());
+    world.store.delete_log(key);
+    world.logs.get_mut(&log).expect("exists").deleted = true;
+    let tp = coretide_model::TopicPartition { topic_id: coretide_model::TopicId(77 << 64), partition: 0 };
+    let again = world.create_as(99, tp, &dir);
+    for _ in 0..50 {
+        world.append(again, 2000, Durable);
+        world.tick();
+    }
+    world.settle();
+    world.check_all_reads();
+    world.kill();
+    world.reboot();
+    assert_eq!(world.logs.len(), 1);
+    world.check_all_reads();
+    assert!(world.disk.paths().iter().all(|path| !path.contains("-delete")));
+}
+
+#[test]
+fn bug_kafka_10778_no_append_after_a_failed_write() {
+    let mut world = world(9);
+    let log = world.create();
+    world.append(log, 100, Durable);
+    world.settle();
+    let acked = world.logs[&log].acked;
+    world.disk.faults.push(("write", "journal-".to_string(), 5));
+    world.append(log, 100, Durable);
+    world.settle();
+    world.disk.faults.clear();
+    let key = world.logs[&log].key;
+    assert!(world.store.is_offline(key).is_some());
+    world.append(log, 100, Durable);
+    world.settle();
+    assert_eq!(world.logs[&log].acked, acked, "nothing is acked after the failure");
+    world.check_all_reads();
+}
+
+#[test]
+fn a_failed_segment_write_stops_one_log_only() {
+    let mut world = world(10);
+    let (bad, good) = (world.create(), world.create());
+    let dir = world.logs[&bad].dir.to_string();
+    for _ in 0..5 {
+        world.append(bad, 14_000, Durable);
+        world.settle();
+    }
+    let acked = world.logs[&bad].acked;
+    world.disk.faults.push(("write", format!("{dir}/"), 5));
+    world.append(bad, 14_000, Durable);
+    world.append(good, 14_000, Durable);
+    world.settle();
+    world.disk.faults.clear();
+    assert!(world.store.is_offline(world.logs[&bad].key).is_some());
+    assert!(world.store.is_offline(world.logs[&good].key).is_none());
+    assert_eq!(world.logs[&bad].acked, acked);
+    for _ in 0..100 {
+        world.append(good, 9000, Durable);
+        world.settle();
+    }
+    world.check_all_reads();
+    world.kill();
+    world.reboot();
+    assert!(world.logs[&bad].acked >= acked);
+    world.check_all_reads();
+    world.append(bad, 100, Durable);
+    world.settle();
+    world.check_all_reads();
+}
+
+#[test]
+fn a_full_disk_makes_appends_wait_and_resumes_by_itself() {
+    let mut world = world(11);
+    let log = world.create();
+    world.append(log, 5000, Durable);
+    world.settle();
+    world.disk.faults.push(("allocate", String::new(), 28));
+    for _ in 0..400 {
+        world.append(log, 3000, Durable);
+        world.tick();
+        world.work();
+    }
+    for _ in 0..2000 {
+        world.tick();
+        world.work();
+    }
+    assert!(world.store.backlog_bytes() > 0, "the journal is full");
+    assert!(world.store.is_offline(world.logs[&log].key).is_none());
+    world.disk.faults.clear();
+    world.settle();
+    assert_eq!(world.store.backlog_bytes(), 0);
+    assert_eq!(world.logs[&log].acked, world.logs[&log].end());
+    world.check_all_reads();
+}
+
+#[test]
+fn the_number_of_shards_may_change() {
+    let mut world = world(12);
+    let logs = [world.create(), world.create(), world.create()];
+    for n in 0..100usize {
+        world.append(logs[n % 3], 1500, Durable);
+        world.settle();
+    }
+    world.kill();
+    for shards in [3u16, 2, 5, 1] {
+        let config = world.boot_config(shards);
+        let report = boot(&mut world.disk, config);
+        let logs: usize = report.shards.iter().map(|shard| shard.logs.len()).sum();
+        assert_eq!((report.shards.len(), logs), (shards as usize, 3));
+        world.disk.kill();
+    }
+    world.reboot();
+    world.check_all_reads();
+}
+
+#[test]
+fn a_lost_checkpoint_costs_a_scan_and_no_record() {
+    let mut world = world(13);
+    let log = world.create();
+    for _ in 0..200 {
+        world.append(log, 2000, Durable);
+        world.settle();
+    }
+    world.kill();
+    for path in world.disk.paths() {
+        if path.contains("checkpoint-") {
+            world.disk.corrupt(&path, 100);
+        }
+    }
+    world.reboot();
+    assert!(!world.report_notes.is_empty());
+    assert_eq!(world.logs[&log].acked, world.logs[&log].end());
+    world.check_all_reads();
+    world.append(log, 2000, Durable);
+    world.settle();
+    world.kill();
+    world.reboot();
+    world.check_all_reads();
+}
+
+#[test]
+fn a_restart_reads_only_what_lies_past_the_checkpoint() {
+    let mut world = world(14);
+    let logs = [world.create(), world.create()];
+    for n in 0..2000usize {
+        world.append(logs[n % 2], 3000, Durable);
+        if n % 4 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    world.kill();
+    world.reboot();
+    assert!(world.bytes_read_by_boot < 600_000, "{} of 6 MB were read", world.bytes_read_by_boot);
+    world.check_all_reads();
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let mut world = world(15);
+    let log = world.create();
+    world.append(log, 100, Durable);
+    world.settle();
+    world.kill();
+    let path = ".coretide/boot-0";
+    let mut head = world.disk.file(path).expect("boot file").to_vec();
+    head[8..12].copy_from_slice(&9u32.to_le_bytes());
+    let crc = crc32c::crc32c(&head[..60]);
+    head[60..64].copy_from_slice(&crc.to_le_bytes());
+    let op = crate::io::Op::Write {
+        file: crate::io::FileId::Root { name: path },
+        at: 0,
+        bytes: head.into(),
+        direct: false,
+        durability: Durable,
+    };
+    world.disk.run(&op).expect("the disk is good");
+    let config = world.boot_config(1);
+    let error = super::world::try_boot(&mut world.disk, config).expect_err("a newer format");
+    assert!(error.to_string().contains("format 9"), "{error}");
+}
