@@ -76,9 +76,9 @@ mod tests {
         watches.remove(3);
         watches.remove(99);
         assert_eq!(woken(&mut watches, 11), vec![1]);
-        assert_eq!(woken(&mut watches, 11), vec![]);
+        assert_eq!(woken(&mut watches, 11), Vec::<u64>::new());
         watches.add(20, 4);
-        assert_eq!(woken(&mut watches, 15), vec![], "the second watch of a token replaces the first");
+        assert_eq!(woken(&mut watches, 15), Vec::<u64>::new(), "the second watch of a token replaces the first");
         let mut all = Vec::new();
         watches.wake_all(&mut all);
         assert_eq!(all, vec![4]);
