@@ -29,6 +29,9 @@ use crate::start_lines::StartLines;
 
 /// The exit code after a second signal.
 const IMPATIENT_EXIT_CODE: i32 = 130;
+/// Connections that may wait to be accepted, even if `socket.listen.backlog.size` (50 by default) says less: when the queue
+/// is full, the kernel drops what comes and the client tries again after a whole second.
+const BACKLOG_MIN: i32 = 1024;
 /// Descriptors below which many connections and partitions run out of them.
 const OPEN_FILES_WANTED: u64 = 10_000;
 
@@ -384,7 +387,7 @@ impl Threads {
             let refuse =
                 |error: std::io::Error| ServeError::Listen { address: name.clone(), reason: bind_reason(&error) };
             addresses.push((name.clone(), socket.address().map_err(refuse)?));
-            sockets.push((at as u8, socket.listen(backlog).map_err(refuse)?));
+            sockets.push((at as u8, socket.listen(backlog.max(BACKLOG_MIN)).map_err(refuse)?));
         }
         self.tell(0, Control::Listen(sockets));
         Ok(addresses)
