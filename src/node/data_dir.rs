@@ -23,10 +23,6 @@ pub struct DataDir {
     pub path: PathBuf,
     /// The cluster's id, 22 characters.
     pub cluster_id: String,
-    /// The directory's own id (KIP-858).
-    pub directory_id: TopicId,
-    /// The directory was made just now.
-    pub is_new: bool,
     _lock: File,
 }
 
@@ -47,7 +43,6 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(refuse(format!("{META_FILE}: {}", in_words(&error)))),
         };
-        let is_new = meta.is_none();
         let meta = match meta {
             Some(meta) => meta.admit(node_id).map_err(refuse)?,
             None => {
@@ -56,8 +51,7 @@ impl DataDir {
                 meta
             }
         };
-        let directory_id = meta.directory_id.parse().map_err(|reason| refuse(format!("{META_FILE}: {reason}")))?;
-        Ok(DataDir { path: path.to_path_buf(), cluster_id: meta.cluster_id, directory_id, is_new, _lock: lock })
+        Ok(DataDir { path: path.to_path_buf(), cluster_id: meta.cluster_id, _lock: lock })
     }
 }
 
@@ -77,13 +71,14 @@ pub(crate) fn in_words(error: &io::Error) -> String {
 struct Meta {
     cluster_id: String,
     node_id: Option<i32>,
-    directory_id: String,
+    /// The directory's own id (KIP-858).
+    directory_id: TopicId,
     format: u32,
 }
 
 impl Meta {
     fn fresh(node_id: i32) -> io::Result<Meta> {
-        let (cluster_id, directory_id) = (random_id()?.to_string(), random_id()?.to_string());
+        let (cluster_id, directory_id) = (random_id()?.to_string(), random_id()?);
         Ok(Meta { cluster_id, node_id: Some(node_id), directory_id, format: FORMAT_VERSION })
     }
 
@@ -104,7 +99,7 @@ impl Meta {
         Ok(Meta {
             cluster_id: needed("cluster.id")?,
             node_id: node_id.transpose()?,
-            directory_id: needed("directory.id")?,
+            directory_id: needed("directory.id")?.parse()?,
             format,
         })
     }
@@ -170,13 +165,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("data");
         let first = DataDir::open(&path, 1).expect("a new directory");
-        assert!(first.is_new);
         assert!(matches!(DataDir::open(&path, 1), Err(ServeError::DataDirLocked { .. })));
-        let (cluster, directory) = (first.cluster_id.clone(), first.directory_id);
+        let meta = |path: &Path| fs::read_to_string(path.join(META_FILE)).expect("written");
+        let (cluster, written) = (first.cluster_id.clone(), meta(&path));
         drop(first);
         let again = DataDir::open(&path, 1).expect("free again");
-        assert!(!again.is_new);
-        assert_eq!((again.cluster_id.clone(), again.directory_id), (cluster, directory));
+        assert_eq!((&again.cluster_id, meta(&path)), (&cluster, written));
         drop(again);
         let error = DataDir::open(&path, 2).expect_err("another node").to_string();
         assert!(error.contains("node.id=1") && error.contains("node.id=2"), "{error}");
