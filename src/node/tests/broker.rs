@@ -262,14 +262,13 @@ fn wrong_starts_end_with_one_clear_message() {
 }
 
 #[test]
-fn a_file_system_without_direct_io_is_named_and_works() {
+fn a_file_system_in_memory_works() {
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
         println!("not run: there is no /dev/shm");
         return;
     };
     let broker = Broker::start(dir.path(), 2);
-    let said = broker.said.join("\n");
-    assert!(said.contains("direct IO by the file system (tmpfs)"), "{said}");
+    assert!(broker.said.iter().any(|line| line.contains("tmpfs")), "{:?}", broker.said);
     create(&mut broker.client(), "t", 2);
     produce(&broker, "t", 0, 100, 2);
     broker.crash();
