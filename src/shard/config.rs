@@ -13,19 +13,26 @@ pub const BACKLOG_FRAMES_MAX: usize = 16;
 /// Bytes of such frames.
 pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
 /// Response bytes that one connection may leave unread before its next requests wait.
-pub const UNSENT_BYTES_MAX: u64 = 64 << 20;
+pub const UNSENT_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of records that a Fetch may have while more than half of the shard's memory budget is in use.
+pub const FETCH_BYTES_WHEN_TIGHT: u32 = 1 << 20;
 /// A connection that takes nothing of its responses for this long is closed while the shard's memory is spent.
-pub const SLOW_READER_US: u64 = 30_000_000;
+pub const SLOW_READER_US: u64 = 5_000_000;
 /// How often connections are looked at for idleness, in microseconds.
 pub const IDLE_SCAN_US: u64 = 10_000_000;
+/// How often slow readers are looked for while memory is spent, in microseconds.
+pub const SLOW_READER_SCAN_US: u64 = 1_000_000;
 /// How often produce requests are looked at for their timeouts, in microseconds.
 pub const PRODUCE_SCAN_US: u64 = 500_000;
 /// How long a stop waits for requests in progress, in microseconds.
 pub const STOP_GRACE_US: u64 = 5_000_000;
-/// Requests of one shard that wait for something. Connections and the limit above keep it from being reached.
-pub const PENDING_MAX: usize = 1 << 20;
-/// Partitions of one request's response that the handlers accept.
-pub const RESPONSE_PARTITIONS_MAX: usize = 100_000;
+/// What a request costs beside its frame, in bytes of the memory budget: many small ones must not cost more than is
+/// counted.
+pub const REQUEST_OVERHEAD_BYTES: u64 = 512;
+/// Bytes that reads from disk for fetches may bring into memory at one time; more wait for their turn.
+pub const COLD_BYTES_MAX: u64 = 64 << 20;
+/// Fetches that wait for the disk at one time; more are answered without data, and ask again.
+pub const COLD_WAITS_MAX: usize = 4096;
 
 /// What a shard is told at its birth.
 #[derive(Clone, Debug)]

@@ -10,11 +10,12 @@ use coretide_wire::header::decode_request_header_view;
 use coretide_wire::{ApiKey, Reader};
 
 use crate::boot::Phase;
-use crate::config::SLOW_READER_US;
+use crate::config::{REQUEST_OVERHEAD_BYTES, SLOW_READER_SCAN_US, SLOW_READER_US};
 use crate::event::{ListenerId, Output};
 use crate::handlers::{Fault, Handled, Head, Outcome, Request, api_versions, route};
 use crate::session::Session;
 use crate::shard::Shard;
+use crate::timers::Timer;
 
 /// The shard's memory budget: frames from their arrival until their request is over, responses until the kernel has
 /// them.
@@ -51,10 +52,20 @@ impl Memory {
         (spent != std::mem::replace(&mut self.spent, spent)).then_some(spent)
     }
 
+    /// More than half of it is in use.
+    pub fn is_tight(&self) -> bool {
+        self.used_bytes > self.limit_bytes / 2
+    }
+
     #[cfg(test)]
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes
     }
+}
+
+/// What the frames that have not begun take of the memory budget.
+fn backlog_cost(session: &Session) -> u64 {
+    session.backlog_bytes() as u64 + session.backlog_frames() as u64 * REQUEST_OVERHEAD_BYTES
 }
 
 /// Whether the request in this frame may run beside others of its connection.
@@ -89,7 +100,7 @@ impl Shard {
         let frame_bytes = frame.len() as u64;
         if session.push(frame) {
             self.metrics.bytes_in += frame_bytes;
-            self.memory.take(frame_bytes);
+            self.memory.take(frame_bytes + REQUEST_OVERHEAD_BYTES);
             self.pump(conn);
         }
     }
@@ -98,8 +109,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.last_active_us = self.now.mono_us;
         let was_blocked = session.wants_pause();
-        let counted = session.sent(bytes);
-        self.memory.give(counted);
+        let freed_bytes = session.sent(bytes);
+        self.memory.give(freed_bytes);
         self.balance();
         if was_blocked {
             self.dirty.push(conn);
@@ -108,7 +119,7 @@ impl Shard {
 
     pub(crate) fn on_closed(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.remove(&conn) else { return };
-        self.memory.give(session.unsent_bytes() + session.backlog_bytes() as u64);
+        self.memory.give(session.held_bytes() + backlog_cost(&session));
         for id in session.waiting() {
             self.abandon(id);
         }
@@ -163,7 +174,7 @@ impl Shard {
         }
         let is_silent = matches!(handled, Ok(Outcome::Silent));
         if !is_silent {
-            self.memory.give(u64::from(head.frame_bytes));
+            self.memory.give(head.cost_bytes());
         }
         let Some(session) = self.sessions.get_mut(&head.conn) else { return };
         match handled {
@@ -175,24 +186,24 @@ impl Shard {
             }
             Ok(Outcome::Close | Outcome::Later) | Err(_) => {
                 self.metrics.connections_faulted += 1;
-                self.memory.give(session.backlog_bytes() as u64);
+                self.memory.give(backlog_cost(session));
                 session.close_at(head.place);
             }
         }
-        let sent_bytes = session.drain(&mut self.out);
+        let (sent_bytes, held_bytes) = session.drain(&mut self.out);
         self.metrics.bytes_out += sent_bytes;
-        self.memory.take(sent_bytes);
+        self.memory.take(held_bytes);
         self.dirty.push(head.conn);
     }
 
     /// A request that gets no response is over; with a fault the connection ends at once (W8).
     pub(crate) fn finish_silent(&mut self, head: &Head, failed: bool) {
-        self.memory.give(u64::from(head.frame_bytes));
+        self.memory.give(head.cost_bytes());
         let Some(session) = self.sessions.get_mut(&head.conn) else { return };
         session.finish_silent();
         if failed && !session.is_closing() {
             self.metrics.connections_faulted += 1;
-            self.memory.give(session.backlog_bytes() as u64);
+            self.memory.give(backlog_cost(session));
             session.stop();
             self.out.push(Output::Close { conn: head.conn });
         }
@@ -201,7 +212,7 @@ impl Shard {
 
     /// Gives back what an abandoned request held.
     pub(crate) fn forget_frame(&mut self, head: &Head) {
-        self.memory.give(u64::from(head.frame_bytes));
+        self.memory.give(head.cost_bytes());
     }
 
     fn pause_as_needed(&mut self, conn: ConnId) {
@@ -223,24 +234,36 @@ impl Shard {
     /// Stops or resumes reading for everybody when the memory budget's marks are passed.
     fn balance(&mut self) {
         if let Some(spent) = self.memory.turn() {
-            self.metrics.memory_pauses += u64::from(spent);
+            if spent {
+                self.metrics.memory_pauses += 1;
+                self.timers.insert(self.now.mono_us + SLOW_READER_SCAN_US, Timer::SlowScan);
+            }
             self.pause_all_as_needed();
         }
     }
 
-    /// Closes connections on which nothing happens (W11), and those that do not take their responses while memory is
-    /// short. A request that waits on purpose keeps its connection.
+    /// Closes connections on which nothing happens (W11), neither in nor out. A request that waits on purpose keeps its
+    /// connection.
     pub(crate) fn close_idle(&mut self) {
         let idle_ms = self.image.broker().network.connections_max_idle_ms;
         let idle_us = u64::try_from(idle_ms).map_or(u64::MAX, |ms| ms.saturating_mul(1000));
-        let (now_us, spent) = (self.now.mono_us, self.memory.spent);
-        let expired = |session: &Session| {
-            let quiet_us = now_us.saturating_sub(session.last_active_us);
-            let stuck = session.unsent_bytes() > 0 && (quiet_us >= idle_us || (spent && quiet_us >= SLOW_READER_US));
-            !session.is_closing() && (stuck || (session.is_idle() && quiet_us >= idle_us))
-        };
-        let expired: Vec<ConnId> = self.sessions.values().filter(|s| expired(s)).map(|s| s.conn).collect();
-        for conn in expired {
+        self.close_quiet(idle_us, |session| session.is_idle() || session.unsent_bytes() > 0);
+    }
+
+    /// While memory is spent, closes connections that hold some of it and take nothing.
+    pub(crate) fn close_slow(&mut self) {
+        if self.memory.spent {
+            self.close_quiet(SLOW_READER_US, |session| session.held_bytes() > 0);
+            self.timers.insert(self.now.mono_us + SLOW_READER_SCAN_US, Timer::SlowScan);
+        }
+    }
+
+    fn close_quiet(&mut self, quiet_us: u64, test: impl Fn(&Session) -> bool) {
+        let now_us = self.now.mono_us;
+        let is_quiet = |session: &&Session| now_us.saturating_sub(session.last_active_us) >= quiet_us;
+        let open = self.sessions.values().filter(|session| !session.is_closing());
+        let conns: Vec<ConnId> = open.filter(is_quiet).filter(|session| test(session)).map(|s| s.conn).collect();
+        for conn in conns {
             self.metrics.connections_expired += 1;
             self.close_now(conn);
         }
@@ -250,7 +273,7 @@ impl Shard {
     pub(crate) fn close_now(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         if !session.is_closing() {
-            self.memory.give(session.backlog_bytes() as u64);
+            self.memory.give(backlog_cost(session));
             session.stop();
         }
         self.out.push(Output::Close { conn });

@@ -74,6 +74,17 @@ pub struct Response {
     pub bytes: u64,
 }
 
+impl Response {
+    /// The bytes of it that are in memory.
+    pub fn held_bytes(&self) -> u64 {
+        let held = |extent: &Extent| match extent {
+            Extent::Hot(bytes) => bytes.len() as u64,
+            Extent::File { .. } => 0,
+        };
+        self.extents.iter().map(held).sum()
+    }
+}
+
 impl From<Bytes> for Response {
     fn from(frame: Bytes) -> Response {
         let bytes = frame.len() as u64;

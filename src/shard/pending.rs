@@ -1,7 +1,6 @@
 //! Requests that wait for something: mail, data, time. A slab, so that the hot path finds its request by an index.
 //! Must never touch: what they wait for.
 
-use crate::config::PENDING_MAX;
 use crate::handlers::{Head, Waiting, fetch::FetchWait, produce::ProduceWait};
 use crate::mail::ReqId;
 
@@ -38,7 +37,7 @@ impl PendingTable {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                assert!(self.entries.len() < PENDING_MAX, "connections times requests in progress are bounded below");
+                assert!(self.entries.len() < u32::MAX as usize, "the memory budget ends long before");
                 self.entries.push(Entry { generation: 0, head: None, deadline_us: None, pending: None });
                 (self.entries.len() - 1) as u32
             }

@@ -172,6 +172,7 @@ impl Shard {
                 self.close_idle();
                 self.timers.insert(self.now.mono_us + IDLE_SCAN_US, Timer::IdleScan);
             }
+            Timer::SlowScan => self.close_slow(),
             Timer::ProduceScan => produce::expire(self),
             Timer::Retention => {
                 let broker = self.image.broker();

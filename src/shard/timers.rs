@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Request(ReqId),
     /// Look for idle connections.
     IdleScan,
+    /// Look for connections that do not take their responses while memory is spent.
+    SlowScan,
     /// Look for produce requests that have waited too long.
     ProduceScan,
     /// Retention, producer expiry.

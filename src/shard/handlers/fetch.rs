@@ -14,6 +14,7 @@ use super::fetch_response::{self, answer, answer_error};
 pub(crate) use super::fetch_session::FetchSessions;
 use super::fetch_session::{Changes, FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, TopicKey, Wanted};
 use super::{Handled, Head, Outcome, Request};
+use crate::config::FETCH_BYTES_WHEN_TIGHT;
 use crate::mail::{Mail, ReadAnswer, ReadAsk, ReadItem, ReadPart, ReqId};
 use crate::pending::Pending;
 use crate::shard::Shard;
@@ -70,7 +71,10 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
         _ => Isolation::ReadUncommitted,
     };
     let limit = shard.image.broker().network.fetch_max_bytes.max(0);
-    let max_bytes = asked.max_bytes.clamp(0, limit) as u32;
+    let mut max_bytes = asked.max_bytes.clamp(0, limit) as u32;
+    if shard.memory.is_tight() {
+        max_bytes = max_bytes.min(FETCH_BYTES_WHEN_TIGHT);
+    }
     let min_bytes = asked.min_bytes.max(0).min(max_bytes as i32) as usize;
     let max_wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
     let (session, parts) = match resolve(shard, &asked) {

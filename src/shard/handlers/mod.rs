@@ -81,6 +81,7 @@ use coretide_model::ConnId;
 use coretide_wire::header::decode_request_header_view;
 use coretide_wire::{ApiKey, DecodeError, EncodeError, Message, Reader, encode_response};
 
+use crate::config::REQUEST_OVERHEAD_BYTES;
 use crate::event::{ListenerId, Response};
 use crate::mail::Answer;
 use crate::shard::Shard;
@@ -152,7 +153,7 @@ pub(crate) struct Head {
     pub version: i16,
     pub correlation_id: i32,
     pub listener: ListenerId,
-    /// What the frame takes of the shard's memory budget.
+    /// The size of the frame.
     pub frame_bytes: u32,
 }
 
@@ -167,6 +168,11 @@ impl Head {
         listener: ListenerId(0),
         frame_bytes: 0,
     };
+
+    /// What the request takes of the shard's memory budget until it is over.
+    pub fn cost_bytes(&self) -> u64 {
+        u64::from(self.frame_bytes) + REQUEST_OVERHEAD_BYTES
+    }
 
     /// The response in this request's version.
     pub fn encode<M: Message>(&self, response: &M) -> Handled {

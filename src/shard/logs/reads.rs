@@ -1,7 +1,7 @@
 //! Reads of our partitions for Fetch requests of any shard, and the jobs that read from disk.
 //! Must never touch: what a Fetch request still wants when it has this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use coretide_log::store::{ColdRead, Extents, ReadDone, ReadFailure, ReadPlan, ReadReady, StoreJob, StoreJobOutput};
 use coretide_model::config::broker::ColdFetch;
@@ -10,6 +10,7 @@ use coretide_partition::{Isolation, Marks, ReadError, ReadSpec};
 
 use super::internal::Ticket;
 use super::{Logs, asks};
+use crate::config::{COLD_BYTES_MAX, COLD_WAITS_MAX};
 use crate::event::Output;
 use crate::mail::{Mail, ReadAnswer, ReadAsk, ReadItem, ReadPart, ReqId};
 use crate::shard::Shard;
@@ -18,8 +19,6 @@ use crate::shard::Shard;
 const JOB_BIT: u64 = 1 << 63;
 /// How often a read is planned anew because its segment went away meanwhile.
 const REPLANS_MAX: u8 = 3;
-/// Fetches that wait for the disk at one time; more are answered without data, and ask again.
-const COLD_WAITS_MAX: usize = 4096;
 
 /// No marks are known.
 pub(super) const NO_MARKS: Marks =
@@ -33,6 +32,16 @@ pub(super) enum JobOf {
     Asked(asks::Asked),
     /// One of our own machines reads its log.
     Load(Ticket),
+}
+
+impl JobOf {
+    /// What it may bring into memory, as far as that is limited for all together.
+    fn budget_bytes(&self) -> u64 {
+        match self {
+            JobOf::Part { spec, .. } => u64::from(spec.max_bytes),
+            JobOf::Asked(_) | JobOf::Load(_) => 0,
+        }
+    }
 }
 
 /// A Fetch that waits for the disk.
@@ -51,12 +60,24 @@ pub(super) struct Jobs {
     next_wait: u64,
     waits: BTreeMap<u64, ColdWait>,
     want_file: bool,
+    /// Bytes that the parts being read may have.
+    reading_bytes: u64,
+    /// Parts that wait for others to be read.
+    queue: VecDeque<(ColdRead, JobOf)>,
 }
 
 impl Jobs {
     pub fn new(mode: ColdFetch) -> Jobs {
         let want_file = mode != ColdFetch::Direct;
-        Jobs { next_id: 0, by_id: BTreeMap::new(), next_wait: 0, waits: BTreeMap::new(), want_file }
+        Jobs {
+            next_id: 0,
+            by_id: BTreeMap::new(),
+            next_wait: 0,
+            waits: BTreeMap::new(),
+            want_file,
+            reading_bytes: 0,
+            queue: VecDeque::new(),
+        }
     }
 }
 
@@ -147,10 +168,8 @@ impl Shard {
             let mut item = *item;
             item.spec.max_bytes = item.spec.max_bytes.min(left_bytes);
             item.spec.at_least_one &= !found;
-            let (mut part, mut cold) = self.logs.read_one(&item);
-            if cold.is_some() && self.logs.jobs.waits.len() >= COLD_WAITS_MAX {
-                (part.error, cold) = (ErrorCode::UnknownServerError, None);
-            }
+            let (part, mut cold) = self.logs.read_one(&item);
+            cold = cold.filter(|_| self.logs.jobs.waits.len() < COLD_WAITS_MAX);
             let promised = if cold.is_some() { item.spec.max_bytes } else { part.bytes as u32 };
             found |= promised > 0;
             left_bytes = left_bytes.saturating_sub(promised);
@@ -169,9 +188,25 @@ impl Shard {
         }
     }
 
+    /// Starts a read from disk, or has it wait while too much is being read.
     fn start_cold(&mut self, mut cold: ColdRead, of: JobOf) {
         cold.want_file = self.logs.jobs.want_file;
-        self.start_job(cold.into_job(), of);
+        self.logs.jobs.queue.push_back((cold, of));
+        self.start_queued();
+    }
+
+    fn start_queued(&mut self) {
+        loop {
+            let jobs = &mut self.logs.jobs;
+            let Some((_, of)) = jobs.queue.front() else { return };
+            let bytes = of.budget_bytes();
+            if jobs.reading_bytes > 0 && jobs.reading_bytes + bytes > COLD_BYTES_MAX {
+                return;
+            }
+            let Some((cold, of)) = jobs.queue.pop_front() else { return };
+            jobs.reading_bytes += bytes;
+            self.start_job(cold.into_job(), of);
+        }
     }
 
     fn send_read(&mut self, to: ShardId, id: ReqId, ask: &ReadAsk, mut answer: ReadAnswer) {
@@ -185,6 +220,8 @@ impl Shard {
     /// A job of ours is over.
     pub(crate) fn on_read_job(&mut self, id: u64, output: StoreJobOutput) {
         let Some(of) = self.logs.jobs.by_id.remove(&id) else { return };
+        self.logs.jobs.reading_bytes -= of.budget_bytes();
+        self.start_queued();
         match (output, of) {
             (StoreJobOutput::Read(done), JobOf::Part { wait, index, tp, spec, replans }) => {
                 self.logs.store.note_read(&done);

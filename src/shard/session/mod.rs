@@ -54,7 +54,10 @@ pub(crate) struct Session {
     in_progress: u32,
     /// The request in progress is one that runs alone.
     alone: bool,
+    /// Responses that have not left: bytes to go, and bytes in memory.
+    unsent: VecDeque<(u64, u64)>,
     unsent_bytes: u64,
+    held_bytes: u64,
     closing: bool,
 }
 
@@ -72,7 +75,9 @@ impl Session {
             backlog_bytes: 0,
             in_progress: 0,
             alone: false,
+            unsent: VecDeque::new(),
             unsent_bytes: 0,
+            held_bytes: 0,
             closing: false,
         }
     }
@@ -152,9 +157,10 @@ impl Session {
         self.backlog_bytes = 0;
     }
 
-    /// Sends everything at the head of the line that is ready. Returns the bytes of the responses.
-    pub fn drain(&mut self, out: &mut Vec<Output>) -> u64 {
-        let mut sent_bytes = 0;
+    /// Sends everything at the head of the line that is ready. Returns the bytes of the responses and how many of them
+    /// are in memory.
+    pub fn drain(&mut self, out: &mut Vec<Output>) -> (u64, u64) {
+        let (mut sent_bytes, mut held_bytes) = (0, 0);
         while let Some(place) = self.line.front() {
             if let Place::Waiting(_) = place {
                 break;
@@ -162,7 +168,10 @@ impl Session {
             self.head += 1;
             match self.line.pop_front().expect("just seen") {
                 Place::Ready(response) => {
+                    let held = response.held_bytes();
+                    self.unsent.push_back((response.bytes, held));
                     sent_bytes += response.bytes;
+                    held_bytes += held;
                     out.push(Output::Send { conn: self.conn, response });
                 }
                 Place::Close => {
@@ -174,14 +183,26 @@ impl Session {
             }
         }
         self.unsent_bytes += sent_bytes;
-        sent_bytes
+        self.held_bytes += held_bytes;
+        (sent_bytes, held_bytes)
     }
 
-    /// The kernel took response bytes. Returns how many of them were counted here.
-    pub fn sent(&mut self, bytes: u64) -> u64 {
-        let counted = bytes.min(self.unsent_bytes);
-        self.unsent_bytes -= counted;
-        counted
+    /// The kernel took response bytes. Returns the bytes in memory of the responses that have left whole.
+    pub fn sent(&mut self, mut bytes: u64) -> u64 {
+        let mut freed_bytes = 0;
+        while let Some((left, held)) = self.unsent.front_mut() {
+            let taken = bytes.min(*left);
+            *left -= taken;
+            bytes -= taken;
+            self.unsent_bytes -= taken;
+            if *left > 0 {
+                break;
+            }
+            freed_bytes += *held;
+            self.unsent.pop_front();
+        }
+        self.held_bytes -= freed_bytes;
+        freed_bytes
     }
 
     /// The requests in progress that wait in the table.
@@ -211,6 +232,16 @@ impl Session {
 
     pub fn unsent_bytes(&self) -> u64 {
         self.unsent_bytes
+    }
+
+    /// Bytes in memory of responses that have not left whole.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// Frames that have not begun.
+    pub fn backlog_frames(&self) -> usize {
+        self.backlog.len()
     }
 
     pub fn backlog_bytes(&self) -> usize {

@@ -92,10 +92,12 @@ fn unread_responses_and_waiting_frames_stop_the_reading_and_their_going_resumes_
     push(&mut session, &[3; BACKLOG_FRAMES_MAX]);
     assert!(session.wants_pause());
     let large = Response { bytes: UNSENT_BYTES_MAX + 1, ..response(1) };
+    assert_eq!(large.held_bytes(), 1);
     session.answer(place, large);
     session.drain(&mut Vec::new());
     assert_eq!(begin(&mut session), None, "a slow reader's requests wait");
-    assert_eq!(session.sent(u64::MAX), UNSENT_BYTES_MAX + 1);
+    assert_eq!(session.sent(UNSENT_BYTES_MAX), 0);
+    assert_eq!(session.sent(5), 1, "memory is free when the response has left whole");
     assert!(begin(&mut session).is_some());
 }
 
