@@ -1,10 +1,14 @@
 //! Starting, the cluster's state, stopping.
 
+use coretide_log::batch::walk_batches;
+use coretide_log::timestamps::batch_records;
+use coretide_metrics::ShardMetrics;
 use coretide_wire::messages::api_versions::ApiVersionsRequest;
 use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use coretide_wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use coretide_wire::messages::produce::ProduceResponse;
 
-use super::rig::{Rig, batch, produce, produced};
+use super::rig::{Rig, batch, produce, produced, sequenced};
 use crate::Event;
 
 #[test]
@@ -83,4 +87,127 @@ fn nobody_is_let_in_after_the_stop() {
     assert_eq!(rig.waiting(conn), 0, "a frame that was on its way is not begun");
     let late = rig.open(0);
     assert!(rig.conns[&late].closed);
+}
+
+/// What a consumer sees of all partitions from the start: the values, in order.
+fn read_all(rig: &mut Rig, topic: &str, partitions: i32) -> Vec<Vec<Vec<u8>>> {
+    let conn = rig.open(0);
+    let mut all = Vec::new();
+    for index in 0..partitions {
+        let mut values = Vec::new();
+        loop {
+            let part = FetchPartition {
+                partition: index,
+                fetch_offset: values.len() as i64,
+                partition_max_bytes: 300_000,
+                ..Default::default()
+            };
+            let request = FetchRequest {
+                min_bytes: 1,
+                max_bytes: 1 << 20,
+                session_epoch: -1,
+                topics: vec![FetchTopic { topic: topic.into(), partitions: vec![part], ..Default::default() }],
+                ..FetchRequest::default()
+            };
+            let response: FetchResponse = rig.call(conn, 12, &request);
+            let part = &response.responses[0].partitions[0];
+            assert_eq!(part.error_code, 0);
+            let records = part.records.clone().unwrap_or_default();
+            if records.is_empty() {
+                assert_eq!(part.high_watermark, values.len() as i64);
+                break;
+            }
+            let mut scratch = Vec::new();
+            for (position, header) in walk_batches(&records) {
+                assert_eq!(header.base_offset, values.len() as i64);
+                let (_, records) = batch_records(&records[position..], &mut scratch).unwrap();
+                values.extend(records.map(|record| record.unwrap().value.unwrap().to_vec()));
+            }
+        }
+        all.push(values);
+    }
+    all
+}
+
+#[test]
+fn l1_what_was_acked_survives_the_process_whatever_the_number_of_shards() {
+    for (before, after) in [(2, 2), (2, 3), (3, 1)] {
+        let mut rig = Rig::new(before);
+        rig.create("t", 4, &[]);
+        rig.create("gone", 2, &[]);
+        let conn = rig.open(0);
+        for round in 0..10u8 {
+            let parts: Vec<_> = (0..4).map(|index| (index, sequenced(9, 0, i32::from(round), &[&[round]]))).collect();
+            let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &parts));
+            assert!(produced(&response).iter().all(|(_, error, _)| *error == 0));
+        }
+        let topics = vec![coretide_controller::TopicRef::Name("gone".into())];
+        rig.command(coretide_controller::Command::DeleteTopics { topics });
+        rig.hold_io = true;
+        rig.send(conn, 9, &produce("t", -1, &[(0, batch(&[b"never acked"]))]));
+        let mut rig = rig.restart(after, &[]);
+        assert!(rig.shards.iter().all(|shard| shard.image.topic_named("gone").is_none()));
+        let expected: Vec<Vec<u8>> = (0..10u8).map(|round| vec![round]).collect();
+        assert_eq!(read_all(&mut rig, "t", 4), vec![expected; 4]);
+        let conn = rig.open(0);
+        let again = |sequence: u8| produce("t", -1, &[(1, sequenced(9, 0, i32::from(sequence), &[&[sequence]]))]);
+        let response: ProduceResponse = rig.call(conn, 9, &again(9));
+        assert_eq!(produced(&response), [(1, 0, 9)], "I4: a duplicate from before is still known");
+        let response: ProduceResponse = rig.call(conn, 9, &again(10));
+        assert_eq!(produced(&response), [(1, 0, 10)]);
+    }
+}
+
+#[test]
+fn producer_ids_are_not_given_twice_in_two_lives() {
+    let mut rig = Rig::new(2);
+    let ask = |rig: &mut Rig| {
+        let conn = rig.open(1);
+        let response: InitProducerIdResponse = rig.call(conn, 4, &InitProducerIdRequest::default());
+        response.producer_id
+    };
+    let first = ask(&mut rig);
+    let mut rig = rig.restart(2, &[]);
+    assert_ne!(ask(&mut rig), first, "I6");
+}
+
+#[test]
+fn old_data_comes_from_disk_by_file_range_or_by_reading() {
+    for (mode, counter) in [("splice", "file"), ("direct", "cold")] {
+        let settings = [("coretide.fetch.cold.mode", mode), ("coretide.shard.cache.bytes", "1048576")];
+        let mut rig = Rig::with(2, &settings);
+        rig.create("t", 2, &[("segment.bytes", "2097152")]);
+        let conn = rig.open(0);
+        let value = |number: u8| vec![number; 100_000];
+        for number in 0..80u8 {
+            let parts = [0, 1].map(|index| (index, batch(&[&value(number)])));
+            let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &parts));
+            assert!(produced(&response).iter().all(|(_, error, _)| *error == 0));
+        }
+        let mut rig = rig.restart(2, &settings);
+        let expected: Vec<Vec<u8>> = (0..80).map(value).collect();
+        assert!(read_all(&mut rig, "t", 2) == vec![expected; 2], "{mode}");
+        let total =
+            |count: fn(&ShardMetrics) -> u64| rig.shards.iter().map(|shard| count(shard.metrics())).sum::<u64>();
+        let (file, cold) = (total(|m| m.bytes_file), total(|m| m.bytes_cold));
+        let served = if counter == "file" { file } else { cold };
+        assert!(served > 8_000_000, "{mode}: {file} from files, {cold} read");
+    }
+}
+
+#[test]
+fn a_clean_stop_leaves_everything_for_the_next_start() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 3, &[]);
+    let conn = rig.open(1);
+    for number in 0..5u8 {
+        let parts: Vec<_> = (0..3).map(|index| (index, batch(&[&[number], &[number]]))).collect();
+        let _: ProduceResponse = rig.call(conn, 9, &produce("t", 1, &parts));
+    }
+    rig.event(0, Event::Stop);
+    rig.event(1, Event::Stop);
+    assert_eq!(rig.stopped, [true, true]);
+    let mut rig = rig.restart(2, &[]);
+    let expected: Vec<Vec<u8>> = (0..10u8).map(|place| vec![place / 2]).collect();
+    assert_eq!(read_all(&mut rig, "t", 3), vec![expected; 3]);
 }

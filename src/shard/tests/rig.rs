@@ -8,8 +8,8 @@ use coretide_controller::{Command, NewTopic};
 use coretide_log::batch::VerifiedBatch;
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
-use coretide_log::io::{Job as _, Step};
-use coretide_log::store::{Extent, ShardRecovered};
+use coretide_log::io::{Job, Step};
+use coretide_log::store::{Boot, BootConfig, Extent, ShardRecovered};
 use coretide_model::config::Origin;
 use coretide_model::{BrokerConfig, ConnId, Now, ShardId, TopicId, TopicPartition};
 use coretide_wire::header::decode_response_header;
@@ -18,7 +18,7 @@ use coretide_wire::{Message, Reader, encode_request};
 
 use super::disk::Disk;
 use crate::mail::{Ask, ReqId};
-use crate::{Event, ListenerId, Mail, Output, Shard, ShardConfig, placement};
+use crate::{Event, ListenerId, Mail, Output, Shard, ShardConfig, placement, store_limits};
 
 /// The wall clock at the start.
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -38,6 +38,8 @@ pub struct Conn {
 pub struct Rig {
     pub shards: Vec<Shard>,
     pub disk: Disk,
+    /// The number of this process.
+    start: u64,
     pub now: Now,
     pub conns: BTreeMap<ConnId, Conn>,
     events: Vec<VecDeque<Event>>,
@@ -58,27 +60,45 @@ impl Rig {
         Rig::with(shards, &[])
     }
 
-    /// Shards with these broker settings.
+    /// Shards with these broker settings, on an empty disk.
     pub fn with(shards: u16, settings: &[(&str, &str)]) -> Rig {
+        Rig::boot(Disk::default(), 1, shards, settings)
+    }
+
+    /// The same disk under a new process; what was in flight is lost.
+    pub fn restart(self, shards: u16, settings: &[(&str, &str)]) -> Rig {
+        let start = self.start + 1;
+        let mut rig = Rig::boot(self.disk, start, shards, settings);
+        rig.now = self.now;
+        rig.run();
+        rig
+    }
+
+    fn boot(mut disk: Disk, start: u64, shards: u16, settings: &[(&str, &str)]) -> Rig {
         // Small journals: a test zeroes them all.
         let small = [("coretide.journal.file.bytes", "1048576"), ("coretide.journal.files.max", "3")];
         let given: Vec<_> =
             small.iter().chain(settings).map(|(k, v)| (k.to_string(), v.to_string(), Origin::CommandLine)).collect();
         let broker = Arc::new(BrokerConfig::from_given(&given).unwrap().0);
-        let make = |shard: u16| {
+        let owner = Arc::new(|tp, shards| placement::owner(tp, shards).0);
+        let limits = store_limits(&broker);
+        let report = finish(&mut disk, Boot::new(BootConfig { shards, owner, random: 77 + start, limits })).unwrap();
+        let make = |recovered: ShardRecovered| {
+            let shard = recovered.shard;
             let config = ShardConfig {
                 shard: ShardId(shard),
                 shards,
                 broker: broker.clone(),
                 cluster_id: "cluster-of-the-tests-00".into(),
-                seed: 1000 + u64::from(shard),
+                seed: start * 1000 + u64::from(shard),
             };
-            Shard::new(config, ShardRecovered::empty(shard, 7 + u64::from(shard)))
+            Shard::new(config, recovered)
         };
         let count = usize::from(shards);
         let mut rig = Rig {
-            shards: (0..shards).map(make).collect(),
-            disk: Disk::default(),
+            shards: report.shards.into_iter().map(make).collect(),
+            disk,
+            start,
             now: Now { mono_us: 1_000_000, wall_ms: START_MS },
             conns: BTreeMap::new(),
             events: (0..count).map(|_| VecDeque::new()).collect(),
@@ -149,21 +169,8 @@ impl Rig {
                 let result = self.disk.run(op);
                 self.events[shard].push_back(Event::IoDone { id, result });
             }
-            Output::Job { id, mut job } => {
-                let mut results = Vec::new();
-                let output = loop {
-                    match job.step(std::mem::take(&mut results)) {
-                        Step::Done(output) => break output,
-                        Step::Do(ops) => {
-                            for op in ops {
-                                results.push(self.disk.run(op));
-                                if results.last().is_some_and(Result::is_err) {
-                                    break;
-                                }
-                            }
-                        }
-                    }
-                };
+            Output::Job { id, job } => {
+                let output = finish(&mut self.disk, job);
                 self.events[shard].push_back(Event::JobDone { id, output });
             }
             Output::Ready => self.ready[shard] = true,
@@ -288,6 +295,24 @@ impl Rig {
     pub fn owned_by(&self, topic_id: TopicId, shard: u16) -> i32 {
         let owner = |partition| placement::owner(TopicPartition { topic_id, partition }, self.shards.len() as u16);
         (0..1000).find(|partition| owner(*partition) == ShardId(shard)).unwrap()
+    }
+}
+
+/// Runs a job to its end.
+fn finish<J: Job>(disk: &mut Disk, mut job: J) -> J::Output {
+    let mut results = Vec::new();
+    loop {
+        match job.step(std::mem::take(&mut results)) {
+            Step::Done(output) => return output,
+            Step::Do(ops) => {
+                for op in ops {
+                    results.push(disk.run(op));
+                    if results.last().is_some_and(Result::is_err) {
+                        break;
+                    }
+                }
+            }
+        }
     }
 }
 
