@@ -246,6 +246,21 @@ impl World {
         assert!(self.commits.is_empty(), "every commit is answered");
     }
 
+    /// Nobody does anything any more: whatever state the group was in, it ends, and everybody who waited is told.
+    fn fall_silent(&mut self) {
+        self.lab.auto_commit = true;
+        while self.lab.commit_one() {}
+        self.lab.advance_ms(700_000);
+        if let Ok(described) = self.lab.describe("g") {
+            assert_eq!((described.state, described.members.len()), (GroupState::Empty, 0));
+        }
+        for client in &self.clients {
+            if let Step::Joining(token) | Step::Syncing(token) = client.step {
+                assert!(!self.lab.is_parked(token), "{client:?} waits for ever");
+            }
+        }
+    }
+
     /// What is served is what the log says, before and after a restart.
     fn check_replay(&mut self) {
         let durable = Durable::of(&self.lab.log);
@@ -272,5 +287,14 @@ proptest! {
         }
         world.converge();
         world.check_replay();
+    }
+
+    #[test]
+    fn bug_kafka_12890_no_rebalance_is_stuck(acts in acts()) {
+        let mut world = World::new();
+        for act in &acts {
+            world.act(act);
+        }
+        world.fall_silent();
     }
 }

@@ -99,6 +99,23 @@ fn g3_refusals() {
 }
 
 #[test]
+fn bug_kafka_9844_the_group_never_grows_over_its_size_however_many_join_at_once() {
+    let mut lab = Lab::with(GroupConfig { max_size: 2, ..GroupConfig::default() });
+    let tokens: Vec<Token> = (0..5).map(|_| lab.join(&join("g", ""))).collect();
+    lab.advance_ms(6_000);
+    let errors: Vec<_> = tokens.into_iter().map(|t| lab.join_reply(t).error).collect();
+    assert_eq!(
+        errors,
+        [None, None, Some(GroupError::GroupFull), Some(GroupError::GroupFull), Some(GroupError::GroupFull)]
+    );
+    let ids: Vec<_> = lab.describe("g").expect("there").members.into_iter().map(|m| m.member_id.to_string()).collect();
+    let again = ids.iter().map(|id| lab.join(&join("g", id))).collect::<Vec<_>>();
+    let late = lab.join(&join("g", ""));
+    assert_eq!(lab.join_reply(late).error, Some(GroupError::GroupFull), "members keep their places in a rebalance");
+    assert!(again.into_iter().all(|t| lab.join_reply(t).error.is_none()));
+}
+
+#[test]
 fn g4_most_votes_among_the_common_protocols_win() {
     let mut lab = Lab::new();
     let offers = [&["c", "a", "b"][..], &["b", "a"], &["a", "b", "d"], &["b", "a", "d"]];
