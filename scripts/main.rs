@@ -1,5 +1,6 @@
 //! `cargo x`: the project's chores, one module each. Nothing here is needed to build the broker.
 
+mod clients;
 mod codegen;
 mod codegen_arbitrary;
 mod codegen_emit;
@@ -17,6 +18,7 @@ const CHORES: &[(&str, &str, Chore)] = &[
     ("test", "run everything CI runs (an argument: only the steps whose names contain it)", test::run),
     ("tidy", "check the rules of style and the map of rooms", tidy::run),
     ("codegen", "write the generated Rust from scripts/definitions (--check: only compare)", codegen::run),
+    ("clients", "run the real clients against the binary (names: only these)", clients::run),
 ];
 
 fn main() -> ExitCode {
