@@ -16,6 +16,7 @@ use coretide_wire::reader::Reader;
 
 use crate::judge::PartitionName;
 use crate::judge::{GroupJudge, LogJudge, Verdict};
+use crate::records::ReadRecord;
 
 pub use checker::Checker;
 pub use committer::Committer;
@@ -157,6 +158,10 @@ pub trait Client {
     fn on_close(&mut self, cx: &mut Cx<'_>, slot: Slot);
     /// A timer fired.
     fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict;
+    /// What it has read of a partition, if it keeps that.
+    fn seen(&self, _partition: &PartitionName) -> &[ReadRecord] {
+        &[]
+    }
     /// True when it has nothing left to do while the run is winding down.
     fn settled(&self, shared: &Shared) -> bool;
 }

@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod disk;
+pub mod job;
 pub mod judge;
 pub mod records;
+pub mod solo;
 pub mod trace;

@@ -54,11 +54,6 @@ impl Fetcher {
         }
     }
 
-    /// Everything that was read from a partition.
-    pub fn seen(&self, partition: &PartitionName) -> &[ReadRecord] {
-        self.seen.get(partition).map_or(&[], Vec::as_slice)
-    }
-
     fn fetch(&mut self, cx: &mut Cx<'_>) {
         if self.positions.is_empty() {
             self.positions = cx.shared.partitions().into_iter().map(|partition| (partition, 0)).collect();
@@ -207,6 +202,10 @@ impl Client for Fetcher {
             _ => {}
         }
         Ok(())
+    }
+
+    fn seen(&self, partition: &PartitionName) -> &[ReadRecord] {
+        self.seen.get(partition).map_or(&[], Vec::as_slice)
     }
 
     /// It has read what was acked.

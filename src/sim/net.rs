@@ -1,0 +1,82 @@
+//! Virtual connections: bytes arrive late and in pieces, and connections break.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use coretide_model::ConnId;
+use coretide_shard::FrameAssembler;
+use coretide_wire::api::ApiKey;
+
+use crate::client::Slot;
+
+/// A request that the client expects an answer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    pub correlation: i32,
+    pub key: ApiKey,
+    pub version: i16,
+    pub sent_at_us: u64,
+}
+
+/// One connection, both of its ends.
+#[derive(Debug)]
+pub struct Conn {
+    pub id: ConnId,
+    pub client: usize,
+    pub slot: Slot,
+    pub shard: usize,
+    /// On the way to the broker.
+    pub to_server: VecDeque<u8>,
+    /// Cuts what arrived at the broker into frames.
+    pub assembler: FrameAssembler,
+    /// On the way to the client.
+    pub to_client: VecDeque<u8>,
+    /// What arrived at the client and is not a whole response yet.
+    pub arrived: Vec<u8>,
+    /// Answers due, in order (W1).
+    pub expected: VecDeque<Expected>,
+    /// The broker does not read.
+    pub paused: bool,
+    /// The broker closes once everything is sent.
+    pub closing: bool,
+    /// A delivery in this direction is scheduled.
+    pub to_server_due: bool,
+    pub to_client_due: bool,
+}
+
+/// The largest frame, as `socket.request.max.bytes`.
+const FRAME_BYTES_MAX: usize = 100 << 20;
+
+impl Conn {
+    /// An open connection.
+    pub fn new(id: ConnId, client: usize, slot: Slot, shard: usize) -> Conn {
+        Conn {
+            id,
+            client,
+            slot,
+            shard,
+            to_server: VecDeque::new(),
+            assembler: FrameAssembler::new(FRAME_BYTES_MAX),
+            to_client: VecDeque::new(),
+            arrived: Vec::new(),
+            expected: VecDeque::new(),
+            paused: false,
+            closing: false,
+            to_server_due: false,
+            to_client_due: false,
+        }
+    }
+
+    /// The next whole response at the client, without its length; an error names what is wrong with the stream.
+    pub fn next_response(&mut self) -> Result<Option<Bytes>, String> {
+        let Some(prefix) = self.arrived.first_chunk::<4>() else { return Ok(None) };
+        let length = i32::from_be_bytes(*prefix);
+        let length = usize::try_from(length).map_err(|_| format!("W: a response of {length} bytes"))?;
+        if self.arrived.len() < 4 + length {
+            return Ok(None);
+        }
+        let rest = self.arrived.split_off(4 + length);
+        let response = std::mem::replace(&mut self.arrived, rest);
+        Ok(Some(Bytes::from(response).slice(4..)))
+    }
+}

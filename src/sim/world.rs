@@ -1,0 +1,363 @@
+//! The run: one queue of what happens when, and everything it happens to.
+
+mod process;
+mod traffic;
+
+use std::collections::BTreeMap;
+
+use coretide_model::Now;
+use coretide_stdx::prng::Prng;
+
+use crate::broker::Broker;
+use crate::client::{Client, Command, Cx, Fetcher, Shared, Slot};
+use crate::disk::SimDisk;
+use crate::judge::Verdict;
+use crate::net::Conn;
+use crate::plan::{End, Plan};
+use crate::trace::Trace;
+
+/// The wall clock when a run begins.
+const WALL_START_MS: i64 = 1_700_000_000_000;
+
+/// Virtual time that winding down, an audit or a stop may take.
+const PATIENCE_US: u64 = 120_000_000;
+
+/// Events of one run; more is a loop.
+const EVENTS_MAX: u64 = 3_000_000;
+
+/// Something that happens at its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Item {
+    /// A shard's loop turns.
+    Turn { life: u32, host: usize },
+    /// A hot operation is done.
+    Io { life: u32, host: usize, id: u64 },
+    /// A background job's next operation is done.
+    JobOp { life: u32, host: usize, id: u64 },
+    /// The first letter of a lane arrives.
+    Mail { life: u32, from: usize, to: usize },
+    /// Recovery's next operation is done.
+    BootOp { life: u32 },
+    /// The broker is started.
+    Start { life: u32 },
+    /// The broker ends.
+    End(End),
+    /// Bytes arrive at the broker.
+    ToServer { conn: u64 },
+    /// Bytes arrive at a client.
+    ToClient { conn: u64 },
+    /// A connection attempt of a client is over.
+    Connect { client: usize, slot: Slot, attempt: u64 },
+    /// A client learns that a connection is gone.
+    Gone { client: usize, slot: Slot, attempt: u64 },
+    /// A client's timer.
+    Timer { client: usize, id: u32 },
+    /// Time to see whether the phase is over.
+    Look,
+}
+
+/// What the run is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Clients work, things go wrong.
+    Working,
+    /// Nothing goes wrong any more; clients finish.
+    WindingDown,
+    /// A consumer reads everything; `again`: after a clean stop and a new start.
+    Auditing { again: bool },
+    /// The clean stop before the second audit.
+    Stopping,
+    /// All is said.
+    Over,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The same for the same seed.
+    pub trace_hash: u64,
+    pub events: u64,
+    pub virtual_us: u64,
+    pub acked: u64,
+    pub read: u64,
+    pub commits: u64,
+    pub starts: u32,
+    pub answers: u64,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub seed: u64,
+    pub at_us: u64,
+    pub what: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Failure { seed, at_us, what } = self;
+        write!(f, "seed {seed}, {at_us} us: {what}\nreplay it with: cargo x sim --seeds 1 --first {seed}")
+    }
+}
+
+struct ClientSeat {
+    /// Taken out while it runs.
+    client: Option<Box<dyn Client>>,
+    next_correlation: i32,
+    /// Of each slot: the number of its last connection attempt, and its connection.
+    slots: BTreeMap<Slot, (u64, Option<u64>)>,
+}
+
+/// Everything.
+pub struct World {
+    plan: Plan,
+    prng: Prng,
+    now_us: u64,
+    next_item: u64,
+    queue: BTreeMap<(u64, u64), Item>,
+    trace: Trace,
+    disk: SimDisk,
+    broker: Broker,
+    conns: BTreeMap<u64, Conn>,
+    next_conn: u64,
+    next_attempt: u64,
+    clients: Vec<ClientSeat>,
+    shared: Shared,
+    phase: Phase,
+    phase_since_us: u64,
+    auditor: usize,
+    starts: u32,
+    answers: u64,
+    /// The last clean stop has not been followed by a start yet.
+    stopped_cleanly: bool,
+    outbox: Vec<coretide_shard::Output>,
+}
+
+/// Runs a seed.
+pub fn run(seed: u64) -> Result<Report, Failure> {
+    let (plan, prng) = Plan::of(seed);
+    let mut world = World::new(plan, prng);
+    let outcome = world.drive();
+    match outcome {
+        Ok(()) => Ok(world.report()),
+        Err(what) => Err(Failure { seed, at_us: world.now_us, what }),
+    }
+}
+
+impl World {
+    fn new(plan: Plan, mut prng: Prng) -> World {
+        let disk = SimDisk::new(prng.fork());
+        let clients = plan.clients(&mut prng);
+        let seat = |client| ClientSeat { client: Some(client), next_correlation: 0, slots: BTreeMap::new() };
+        let shared = Shared { topics: plan.topics.clone(), ..Shared::default() };
+        World {
+            plan,
+            prng,
+            now_us: 0,
+            next_item: 0,
+            queue: BTreeMap::new(),
+            trace: Trace::default(),
+            disk,
+            broker: Broker::default(),
+            conns: BTreeMap::new(),
+            next_conn: 0,
+            next_attempt: 0,
+            clients: clients.into_iter().map(seat).collect(),
+            shared,
+            phase: Phase::Working,
+            phase_since_us: 0,
+            auditor: 0,
+            starts: 0,
+            answers: 0,
+            stopped_cleanly: false,
+            outbox: Vec::new(),
+        }
+    }
+
+    fn drive(&mut self) -> Verdict {
+        self.at(0, Item::Start { life: 0 });
+        for (at_us, end) in self.plan.ends.clone() {
+            self.at(at_us, Item::End(end));
+        }
+        self.at(0, Item::Look);
+        for client in 0..self.clients.len() {
+            self.with_client(client, |client, cx| {
+                client.on_start(cx);
+                Ok(())
+            })?;
+        }
+        while self.phase != Phase::Over {
+            let ((at_us, _), item) = self.queue.pop_first().ok_or("nothing will ever happen again")?;
+            self.now_us = at_us;
+            self.next_event(item)?;
+            if self.trace.events() > EVENTS_MAX {
+                return Err(format!("more than {EVENTS_MAX} events: something spins"));
+            }
+        }
+        Ok(())
+    }
+
+    fn next_event(&mut self, item: Item) -> Verdict {
+        let life = self.broker.life;
+        match item {
+            Item::Turn { life: of, host } if of == life => self.turn(host),
+            Item::Io { life: of, host, id } if of == life => self.io_done(host, id),
+            Item::JobOp { life: of, host, id } if of == life => self.job_op(host, id),
+            Item::Mail { life: of, from, to } if of == life => self.mail_arrives(from, to),
+            Item::BootOp { life: of } if of == life => self.boot_op(),
+            Item::Start { life: of } if of == life => self.start(),
+            Item::End(end) => self.end(end),
+            Item::ToServer { conn } => self.to_server(conn),
+            Item::ToClient { conn } => self.to_client(conn),
+            Item::Connect { client, slot, attempt } => self.connect(client, slot, attempt),
+            Item::Gone { client, slot, attempt } => self.gone(client, slot, attempt),
+            Item::Timer { client, id } => self.with_client(client, |client, cx| client.on_timer(cx, id)),
+            Item::Look => self.look(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Schedules an item.
+    fn at(&mut self, at_us: u64, item: Item) {
+        self.next_item += 1;
+        self.queue.insert((at_us.max(self.now_us), self.next_item), item);
+    }
+
+    /// Schedules an item between `least_us` and `most_us` from now.
+    fn after(&mut self, least_us: u64, most_us: u64, item: Item) {
+        let at_us = self.now_us + least_us + self.prng.below(most_us - least_us + 1);
+        self.at(at_us, item);
+    }
+
+    fn now(&self) -> Now {
+        Now { mono_us: self.now_us, wall_ms: WALL_START_MS + (self.now_us / 1000) as i64 }
+    }
+
+    /// Runs a client and does what it wants.
+    fn with_client(
+        &mut self,
+        place: usize,
+        run: impl FnOnce(&mut dyn Client, &mut Cx<'_>) -> Verdict,
+    ) -> Verdict {
+        let mut client = self.clients[place].client.take().expect("clients do not run each other");
+        let mut commands = Vec::new();
+        let mut cx = Cx {
+            now_us: self.now_us,
+            wall_ms: WALL_START_MS + (self.now_us / 1000) as i64,
+            moment: self.next_item,
+            prng: &mut self.prng,
+            shared: &mut self.shared,
+            commands: &mut commands,
+            next_correlation: &mut self.clients[place].next_correlation,
+        };
+        let verdict = run(&mut *client, &mut cx);
+        let verdict = verdict.map_err(|what| format!("{}: {what}", client.name()));
+        self.clients[place].client = Some(client);
+        // A moment of its own for whatever the judges compare.
+        self.next_item += 1;
+        verdict?;
+        for command in commands {
+            match command {
+                Command::Connect(slot) => self.dial(place, slot),
+                Command::Close(slot) => self.hang_up(place, slot),
+                Command::Send { slot, correlation, key, version, body, answered } => {
+                    self.send_request(place, slot, correlation, key, version, &body, answered);
+                }
+                Command::Timer { at_us, id } => self.at(at_us, Item::Timer { client: place, id }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves on to the next phase when this one is over.
+    fn look(&mut self) -> Verdict {
+        self.after(20_000, 100_000, Item::Look);
+        let settled = |seat: &ClientSeat| seat.client.as_ref().is_some_and(|client| client.settled(&self.shared));
+        let late = self.now_us - self.phase_since_us > PATIENCE_US;
+        if self.phase != Phase::Working
+            && let Some(what) = self.overdue()
+        {
+            return Err(what);
+        }
+        match self.phase {
+            Phase::Working => {
+                if self.now_us >= self.plan.work_us {
+                    self.shared.winding_down = true;
+                    self.enter(Phase::WindingDown);
+                }
+            }
+            Phase::WindingDown => {
+                if self.clients.iter().all(settled) && self.broker.is_up() {
+                    self.audit(false)?;
+                } else if late {
+                    return Err(format!("R11: still waiting for {}", self.unsettled()));
+                }
+            }
+            Phase::Auditing { again } => {
+                if settled(&self.clients[self.auditor]) {
+                    self.judge_audit()?;
+                    if again {
+                        self.enter(Phase::Over);
+                    } else {
+                        self.enter(Phase::Stopping);
+                        self.begin_stop();
+                    }
+                } else if late {
+                    return Err(format!("R11: still waiting for {}", self.unsettled()));
+                }
+            }
+            Phase::Stopping => {
+                if self.broker.is_up() {
+                    self.audit(true)?;
+                } else if late {
+                    return Err("R11: a clean stop and a start take for ever".to_string());
+                }
+            }
+            Phase::Over => {}
+        }
+        Ok(())
+    }
+
+    fn unsettled(&self) -> String {
+        let waiting = self.clients.iter().flat_map(|seat| &seat.client).filter(|client| !client.settled(&self.shared));
+        let names: Vec<String> = waiting.map(|client| client.name()).collect();
+        format!("{names:?}; the broker is up: {}", self.broker.is_up())
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.phase_since_us = self.now_us;
+    }
+
+    fn audit(&mut self, again: bool) -> Verdict {
+        self.enter(Phase::Auditing { again });
+        self.auditor = self.clients.len();
+        let auditor = Box::new(Fetcher::new(12, 0, 1_000_000, false));
+        self.clients.push(ClientSeat { client: Some(auditor), next_correlation: 0, slots: BTreeMap::new() });
+        self.with_client(self.auditor, |client, cx| {
+            client.on_start(cx);
+            Ok(())
+        })
+    }
+
+    fn judge_audit(&mut self) -> Verdict {
+        let auditor = self.clients[self.auditor].client.as_ref().expect("nobody is running");
+        for partition in self.shared.log.partitions() {
+            self.shared.log.finally(&partition, auditor.seen(&partition))?;
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            trace_hash: self.trace.hash(),
+            events: self.trace.events(),
+            virtual_us: self.now_us,
+            acked: self.shared.log.acked,
+            read: self.shared.log.read,
+            commits: self.shared.groups.commits,
+            starts: self.starts,
+            answers: self.answers,
+        }
+    }
+}

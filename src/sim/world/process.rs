@@ -1,0 +1,329 @@
+//! The run's broker process: starts, turns, disk, mail, ends.
+
+use std::sync::Arc;
+
+use coretide_log::io::Op;
+use coretide_log::store::{Boot, BootConfig, BootError, BootReport, Extent, StoreLimits};
+use coretide_model::{BrokerConfig, ShardId};
+use coretide_shard::{Event, Output, Response, Shard, ShardConfig, placement};
+
+use super::{Item, Phase, World};
+use crate::broker::Host;
+use crate::job::JobRun;
+use crate::disk::CutMode;
+use crate::judge::Verdict;
+use crate::plan::End;
+
+/// Inbox events that one turn takes at most.
+const TURN_EVENTS_MAX: u64 = 32;
+
+impl World {
+    pub(super) fn start(&mut self) -> Verdict {
+        let place = (self.starts as usize).min(self.plan.shards.len() - 1);
+        let shards = self.plan.shards[place];
+        self.starts += 1;
+        let config = BootConfig {
+            shards,
+            owner: Arc::new(|tp, shards| placement::owner(tp, shards).0),
+            random: self.prng.next_u64(),
+            limits: self.limits(),
+        };
+        let (run, output) = JobRun::begin(Boot::new(config));
+        self.broker.boot = Some(run);
+        self.booted(output)
+    }
+
+    fn limits(&self) -> StoreLimits {
+        let limits = StoreLimits::default();
+        if self.plan.small_store {
+            return StoreLimits {
+                journal_file_bytes: 128 << 10,
+                journal_files_max: 6,
+                commit_bytes_max: 64 << 10,
+                direct_from_bytes: 16 << 10,
+                destage_from_bytes: 16 << 10,
+                destage_write_bytes: 16 << 10,
+                cache_bytes: 32 << 10,
+                checkpoint_every_bytes: 128 << 10,
+                ..limits
+            };
+        }
+        StoreLimits { journal_file_bytes: 512 << 10, checkpoint_every_bytes: 1 << 20, ..limits }
+    }
+
+    pub(super) fn boot_op(&mut self) -> Verdict {
+        let Some(boot) = &mut self.broker.boot else { return Ok(()) };
+        let output = boot.execute_one(&mut self.disk);
+        self.booted(output)
+    }
+
+    fn booted(&mut self, output: Option<Result<BootReport, BootError>>) -> Verdict {
+        let Some(output) = output else {
+            let life = self.broker.life;
+            self.after(10, 200, Item::BootOp { life });
+            return Ok(());
+        };
+        self.broker.boot = None;
+        let report = output.map_err(|error| format!("L8: the broker does not start: {error}"))?;
+        if self.stopped_cleanly && !report.clean {
+            return Err(format!("a clean stop was not found clean: {:?}", report.notes));
+        }
+        self.stopped_cleanly = false;
+        let shards = report.shards.len() as u16;
+        let limits = self.limits();
+        for recovered in report.shards {
+            let mut broker = BrokerConfig::default();
+            broker.groups.group_initial_rebalance_delay_ms = 200;
+            broker.groups.offsets_topic_num_partitions = 4;
+            let config = ShardConfig {
+                shard: ShardId(recovered.shard),
+                shards,
+                broker: Arc::new(broker),
+                cluster_id: Arc::from("c2ltdWxhdGlvbi1jbHVzdA"),
+                seed: self.prng.next_u64(),
+                limits: limits.clone(),
+            };
+            let shard = Shard::new(self.now(), config, recovered);
+            let turn_us = 1 + self.prng.below(40);
+            self.broker.hosts.push(Host::new(shard, turn_us));
+        }
+        for host in 0..self.broker.hosts.len() {
+            self.schedule_turn(host, self.now_us);
+        }
+        Ok(())
+    }
+
+    /// Puts an event into a shard's inbox; void while the process is down.
+    pub(super) fn tell(&mut self, host: usize, event: Event) {
+        if let Some(there) = self.broker.hosts.get_mut(host) {
+            there.inbox.push_back(event);
+            self.schedule_turn(host, self.now_us);
+        }
+    }
+
+    fn schedule_turn(&mut self, host: usize, at_us: u64) {
+        let there = &mut self.broker.hosts[host];
+        let at_us = at_us.max(there.busy_until_us).max(self.now_us);
+        if there.turn_at_us.is_none_or(|scheduled| at_us < scheduled) {
+            there.turn_at_us = Some(at_us);
+            let life = self.broker.life;
+            self.at(at_us, Item::Turn { life, host });
+        }
+    }
+
+    pub(super) fn turn(&mut self, host: usize) -> Verdict {
+        let now = self.now();
+        let there = &mut self.broker.hosts[host];
+        // A turn that was moved forward leaves its first date behind.
+        if there.turn_at_us != Some(self.now_us) {
+            return Ok(());
+        }
+        there.turn_at_us = None;
+        let mut out = std::mem::take(&mut self.outbox);
+        let most = 1 + self.prng.below(TURN_EVENTS_MAX);
+        let mut taken = 0;
+        while taken < most
+            && let Some(event) = there.inbox.pop_front()
+        {
+            there.shard.handle(now, event, &mut out);
+            taken += 1;
+        }
+        if taken == 0 && there.shard.next_deadline_us().is_some_and(|at_us| at_us <= self.now_us) {
+            there.shard.handle(now, Event::Tick, &mut out);
+        }
+        there.shard.end_of_tick(now, &mut out);
+        there.busy_until_us = self.now_us + there.turn_us + taken;
+        self.trace.note(self.now_us, b't', host as u64, &[taken as u8]);
+        let life = self.broker.life;
+        for output in out.drain(..) {
+            self.do_output(host, output)?;
+            if self.broker.life != life {
+                break;
+            }
+        }
+        self.outbox = out;
+        if self.broker.life == life {
+            let there = &self.broker.hosts[host];
+            if !there.inbox.is_empty() {
+                self.schedule_turn(host, self.now_us);
+            } else if let Some(at_us) = there.shard.next_deadline_us() {
+                self.schedule_turn(host, at_us);
+            }
+        }
+        Ok(())
+    }
+
+    fn do_output(&mut self, host: usize, output: Output) -> Verdict {
+        let life = self.broker.life;
+        match output {
+            Output::Send { conn, response } => self.send_response(conn.0, &response)?,
+            Output::Close { conn } => {
+                if let Some(open) = self.conns.get_mut(&conn.0) {
+                    open.closing = true;
+                    self.deliver_to_client(conn.0);
+                }
+            }
+            Output::PauseRead { conn } => {
+                if let Some(open) = self.conns.get_mut(&conn.0) {
+                    open.paused = true;
+                }
+            }
+            Output::ResumeRead { conn } => {
+                if let Some(open) = self.conns.get_mut(&conn.0) {
+                    open.paused = false;
+                    self.deliver_to_server(conn.0);
+                }
+            }
+            Output::Mail { to, mail } => {
+                let delay_us = 1 + self.prng.below(60);
+                let there = &mut self.broker.hosts[host];
+                let (lane, last_us) = there.lanes.entry(to.index()).or_default();
+                lane.push_back(mail);
+                *last_us = (*last_us).max(self.now_us + delay_us);
+                let at_us = *last_us;
+                self.at(at_us, Item::Mail { life, from: host, to: to.index() });
+            }
+            Output::Io { id, op } => {
+                let delay_us = self.disk_us(&op);
+                self.broker.hosts[host].ios.insert(id, op);
+                self.at(self.now_us + delay_us, Item::Io { life, host, id });
+            }
+            Output::Job { id, job } => {
+                let (run, output) = JobRun::begin(job);
+                match output {
+                    Some(output) => self.tell(host, Event::JobDone { id, output }),
+                    None => {
+                        self.broker.hosts[host].jobs.insert(id, run);
+                        self.schedule_job(host, id);
+                    }
+                }
+            }
+            Output::Ready => self.broker.hosts[host].ready = true,
+            Output::Stopped => {
+                self.broker.hosts[host].stopped = true;
+                if self.broker.hosts.iter().all(|host| host.stopped) {
+                    self.stopped();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send_response(&mut self, id: u64, response: &Response) -> Verdict {
+        let mut bytes = Vec::new();
+        for extent in &response.extents {
+            match extent {
+                Extent::Hot(hot) => bytes.extend_from_slice(hot),
+                Extent::File { file, at, len } => {
+                    let read = Op::Read { file: file.clone(), at: *at, len: *len, direct: false };
+                    let data = match self.disk.execute(&read) {
+                        Ok(coretide_log::io::OpOk::Data(data)) if data.len() == *len as usize => data,
+                        other => return Err(format!("splice of {} bytes at {at} of {}: {other:?}", len, file.path())),
+                    };
+                    bytes.extend_from_slice(&data);
+                }
+            }
+        }
+        if bytes.len() as u64 != response.bytes {
+            return Err(format!("a response says it has {} bytes and has {}", response.bytes, bytes.len()));
+        }
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.to_client.extend(bytes);
+            self.deliver_to_client(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn io_done(&mut self, host: usize, id: u64) -> Verdict {
+        let op = self.broker.hosts[host].ios.remove(&id).expect("scheduled once");
+        let result = self.disk.execute(&op);
+        self.trace.note(self.now_us, b'i', id, &[u8::from(result.is_ok())]);
+        self.tell(host, Event::IoDone { id, result });
+        Ok(())
+    }
+
+    fn schedule_job(&mut self, host: usize, id: u64) {
+        let life = self.broker.life;
+        let op = self.broker.hosts[host].jobs[&id].in_flight().cloned();
+        let delay_us = op.map_or(0, |op| self.disk_us(&op));
+        self.at(self.now_us + delay_us, Item::JobOp { life, host, id });
+    }
+
+    pub(super) fn job_op(&mut self, host: usize, id: u64) -> Verdict {
+        let job = self.broker.hosts[host].jobs.get_mut(&id).expect("scheduled while it runs");
+        match job.execute_one(&mut self.disk) {
+            None => self.schedule_job(host, id),
+            Some(output) => {
+                self.broker.hosts[host].jobs.remove(&id);
+                self.trace.note(self.now_us, b'j', id, &[]);
+                self.tell(host, Event::JobDone { id, output });
+            }
+        }
+        Ok(())
+    }
+
+    fn disk_us(&mut self, op: &Op) -> u64 {
+        let (least, most) = match op {
+            Op::Sync { .. } | Op::SyncDir { .. } => (50, 3000),
+            Op::Write { .. } => (20, 400),
+            _ => (5, 200),
+        };
+        let stalls = self.plan.stall_one_in > 0 && self.prng.chance(1, self.plan.stall_one_in);
+        let stall_us = if stalls { self.prng.below(60_000) } else { 0 };
+        least + self.prng.below(most - least) + stall_us
+    }
+
+    pub(super) fn mail_arrives(&mut self, from: usize, to: usize) -> Verdict {
+        let lane = self.broker.hosts[from].lanes.get_mut(&to);
+        let mail = lane.and_then(|(lane, _)| lane.pop_front()).expect("one item a letter");
+        self.tell(to, Event::Mail { from: ShardId(from as u16), mail });
+        Ok(())
+    }
+
+    /// The broker's process ends in the way of the plan.
+    pub(super) fn end(&mut self, end: End) -> Verdict {
+        match end {
+            End::CleanStop if self.broker.is_up() => self.begin_stop(),
+            End::CleanStop | End::Kill => {
+                let in_flight = self.broker.in_flight();
+                self.disk.kill(&in_flight);
+                self.die();
+            }
+            End::PowerCut(mode) => {
+                let in_flight = self.broker.in_flight();
+                self.disk.power_cut(&in_flight, mode);
+                self.die();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_stop(&mut self) {
+        self.broker.stopping = true;
+        for host in 0..self.broker.hosts.len() {
+            self.tell(host, Event::Stop);
+        }
+    }
+
+    /// A clean stop is complete: what it left must survive even a power cut.
+    fn stopped(&mut self) {
+        self.disk.power_cut(&[], CutMode::LoseAll);
+        self.stopped_cleanly = true;
+        self.die();
+    }
+
+    fn die(&mut self) {
+        self.broker.life += 1;
+        self.broker.boot = None;
+        self.broker.stopping = false;
+        self.broker.hosts.clear();
+        let open: Vec<u64> = self.conns.keys().copied().collect();
+        for id in open {
+            self.break_conn(id);
+        }
+        self.trace.note(self.now_us, b'd', u64::from(self.broker.life), &[]);
+        let life = self.broker.life;
+        let most_us = if self.phase == Phase::Working { 300_000 } else { 1000 };
+        self.after(1000, most_us, Item::Start { life });
+    }
+}
