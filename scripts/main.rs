@@ -6,6 +6,7 @@ mod codegen_arbitrary;
 mod codegen_emit;
 mod codegen_errors;
 mod codegen_schema;
+mod sim;
 mod test;
 mod tidy;
 
@@ -16,6 +17,7 @@ type Chore = fn(&[String]) -> Result<(), String>;
 
 const CHORES: &[(&str, &str, Chore)] = &[
     ("test", "run everything CI runs (an argument: only the steps whose names contain it)", test::run),
+    ("sim", "run seeds of the simulation (--seeds N, --first S, --solo or --whole)", sim::run),
     ("tidy", "check the rules of style and the map of rooms", tidy::run),
     ("codegen", "write the generated Rust from scripts/definitions (--check: only compare)", codegen::run),
     ("clients", "run the real clients against the binary (names: only these)", clients::run),

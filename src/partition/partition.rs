@@ -430,3 +430,6 @@ impl Partition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

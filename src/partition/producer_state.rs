@@ -169,6 +169,14 @@ impl ProducerStates {
             entry.batches.clear();
         }
         entry.last_used_ms = now_ms;
+        // A crash takes back what is in flight: at least one durable batch stays, so that the next sequence is still
+        // known after such a crash.
+        let second_is_durable = |entry: &ProducerEntry| entry.batches[1].last_offset() < durable_end_offset;
+        while entry.batches.len() >= BATCHES_KEPT
+            && (second_is_durable(entry) || entry.batches.len() >= BATCHES_IN_FLIGHT_MAX)
+        {
+            entry.batches.remove(0);
+        }
         entry.batches.push(KeptBatch {
             base_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
@@ -177,14 +185,6 @@ impl ProducerStates {
             max_timestamp,
             commit,
         });
-        // A crash takes back what is in flight: at least one durable batch stays, so that the next sequence is still
-        // known after such a crash.
-        let second_is_durable = |entry: &ProducerEntry| entry.batches[1].last_offset() < durable_end_offset;
-        while entry.batches.len() > BATCHES_KEPT
-            && (second_is_durable(entry) || entry.batches.len() > BATCHES_IN_FLIGHT_MAX)
-        {
-            entry.batches.remove(0);
-        }
     }
 
     /// Forgets batches at or above `end_offset`: a crash took them back.

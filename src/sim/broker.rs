@@ -9,7 +9,6 @@ use coretide_shard::{Event, Job as ShardJob, Mail, Shard};
 use crate::job::JobRun;
 
 /// One shard and what surrounds it.
-#[derive(Debug)]
 pub struct Host {
     pub shard: Shard,
     pub inbox: VecDeque<Event>,
@@ -52,7 +51,7 @@ impl Host {
 }
 
 /// The process.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Broker {
     /// Which life of the process this is; what was scheduled in an earlier one is void.
     pub life: u32,

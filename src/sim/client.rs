@@ -2,6 +2,7 @@
 
 mod checker;
 mod committer;
+mod deleter;
 mod fetcher;
 mod member;
 mod producer;
@@ -20,6 +21,7 @@ use crate::records::ReadRecord;
 
 pub use checker::Checker;
 pub use committer::Committer;
+pub use deleter::Deleter;
 pub use fetcher::Fetcher;
 pub use member::Member;
 pub use producer::{Producer, ProducerKind};

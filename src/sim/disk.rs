@@ -122,6 +122,12 @@ impl SimDisk {
         self.faults = faults;
     }
 
+    /// True while faults are injected.
+    pub fn has_faults(&self) -> bool {
+        let DiskFaults { write_error_one_in, sync_error_one_in, read_error_one_in } = self.faults;
+        write_error_one_in + sync_error_one_in + read_error_one_in > 0
+    }
+
     /// Sets how many bytes may still be allocated.
     pub fn set_free_bytes(&mut self, bytes: u64) {
         self.free_bytes = bytes;
@@ -239,6 +245,7 @@ impl SimDisk {
         if direct && !aligned {
             return Err(error("write", path, 22));
         }
+        self.ensure_file(path)?;
         let growth = (at + bytes.len() as u64).saturating_sub(self.file_mut(path, "write")?.len());
         self.take_space(growth, "write", path)?;
         let fails = self.fault(self.faults.write_error_one_in);
@@ -267,14 +274,7 @@ impl SimDisk {
     }
 
     fn allocate(&mut self, path: &str, len: u64, zeros: bool) -> OpResult {
-        let (dir, name) = split(path);
-        let parent = self.make_dirs(dir)?;
-        let Some(Node::Dir(entries)) = self.nodes.get(&parent) else { unreachable!("make_dirs returns folders") };
-        if !entries.live.contains_key(name) {
-            let inode = self.add_node(Node::File(SimFile::default()));
-            let change = Change::Set { name: name.to_string(), inode };
-            self.dir_mut(dir, "allocate")?.change(change);
-        }
+        self.ensure_file(path)?;
         let growth = len.saturating_sub(self.file_mut(path, "allocate")?.len());
         self.take_space(growth, "allocate", path)?;
         let file = self.file_mut(path, "allocate")?;
@@ -286,6 +286,19 @@ impl SimDisk {
             }
         }
         Ok(OpOk::Done)
+    }
+
+    /// Creates the file and its folder if they are absent.
+    fn ensure_file(&mut self, path: &str) -> Result<(), IoError> {
+        let (dir, name) = split(path);
+        let parent = self.make_dirs(dir)?;
+        let Some(Node::Dir(entries)) = self.nodes.get(&parent) else { unreachable!("make_dirs returns folders") };
+        if !entries.live.contains_key(name) {
+            let inode = self.add_node(Node::File(SimFile::default()));
+            let change = Change::Set { name: name.to_string(), inode };
+            self.dir_mut(dir, "create")?.change(change);
+        }
+        Ok(())
     }
 
     fn rename(&mut self, from: &Arc<str>, to: &Arc<str>) -> OpResult {

@@ -2,8 +2,8 @@
 
 use coretide_stdx::prng::Prng;
 
-use crate::client::{Checker, Client, Committer, Fetcher, Member, Producer, ProducerKind, Setup, TopicPlan};
-use crate::disk::CutMode;
+use crate::client::{Checker, Client, Committer, Deleter, Fetcher, Member, Producer, ProducerKind, Setup, TopicPlan};
+use crate::disk::{CutMode, DiskFaults};
 
 /// How the broker's process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Plan {
     pub reset_one_in: u64,
     /// A disk operation takes very long one in so many times; 0 = never.
     pub stall_one_in: u64,
+    /// From when on the disk fails now and then, in microseconds, and how; it heals when work ends.
+    pub faults: Option<(u64, DiskFaults)>,
     /// Small journals and caches, so that files are recycled and reads go to disk.
     pub small_store: bool,
 }
@@ -63,8 +65,15 @@ impl Plan {
         for _ in &ends {
             shards.push(if prng.chance(1, 5) { 1 + prng.below(3) as u16 } else { first });
         }
+        let faults = prng.chance(1, 6).then(|| {
+            let one_in = |prng: &mut Prng| if prng.chance(1, 2) { 30 + prng.below(300) } else { 0 };
+            let (write_error_one_in, sync_error_one_in) = (one_in(&mut prng), one_in(&mut prng));
+            let at_us = 200_000 + prng.below(work_us - 200_000);
+            (at_us, DiskFaults { write_error_one_in, sync_error_one_in, read_error_one_in: 0 })
+        });
         let plan = Plan {
             seed,
+            faults,
             shards,
             topics,
             ends,
@@ -100,6 +109,9 @@ impl Plan {
             for label in 0..1 + prng.below(3) {
                 clients.push(Box::new(Member::new("crew".to_string(), label as u32, prng.below(2) as u32)));
             }
+        }
+        if prng.chance(1, 4) {
+            clients.push(Box::new(Deleter::new(1 + prng.below(6) as u32)));
         }
         clients
     }

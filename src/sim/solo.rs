@@ -16,7 +16,7 @@ use coretide_stdx::prng::Prng;
 
 use crate::disk::{CutMode, SimDisk};
 use crate::job::JobRun;
-use crate::judge::Verdict;
+use crate::judge::{Verdict, check_layout};
 use crate::records::{RecordId, Sequenced, decode_batches, encode_batch};
 
 /// Steps of one life of the store.
@@ -78,7 +78,6 @@ struct Solo {
     ios: BTreeMap<u64, Op>,
     jobs: BTreeMap<u64, JobRun<StoreJob>>,
     cold: Vec<ColdRun>,
-    next_id: u64,
     appended: u64,
 }
 
@@ -124,7 +123,6 @@ pub fn run_solo(seed: u64) -> Result<SoloReport, String> {
         ios: BTreeMap::new(),
         jobs: BTreeMap::new(),
         cold: Vec::new(),
-        next_id: 0,
         appended: 0,
     };
     solo.run().map_err(|what| format!("solo seed {seed}: {what}"))?;
@@ -440,6 +438,7 @@ impl Solo {
             self.end_of_tick()?;
             if self.store.as_ref().is_some_and(Store::is_stopped) {
                 self.disk.power_cut(&[], CutMode::LoseAll);
+                check_layout(&self.disk.files())?;
                 self.forget();
                 return Ok(());
             }
@@ -485,13 +484,13 @@ impl Solo {
             partitions.insert(place, partition.map_err(|error| error.to_string())?);
         }
         for (place, model) in self.models.iter_mut().enumerate() {
-            if !partitions.contains_key(&place) {
-                // A log of which nothing was ever committed need not be there: the controller knows it.
+            // A log of which nothing was ever committed need not be there: the controller knows it.
+            let partition = partitions.entry(place).or_insert_with(|| {
                 let tp = TopicPartition { topic_id: TopicId(77), partition: place as i32 };
                 let dir = Arc::from(format!("solo-{place}"));
-                partitions.insert(place, Partition::create(&mut store, tp, dir, 0, self.config.clone()));
-            }
-            let marks = partitions[&place].marks(&store);
+                Partition::create(&mut store, tp, dir, 0, self.config.clone())
+            });
+            let marks = partition.marks(&store);
             let acked_end = model
                 .batches
                 .iter()

@@ -10,7 +10,7 @@ use coretide_stdx::prng::Prng;
 
 use crate::broker::Broker;
 use crate::client::{Client, Command, Cx, Fetcher, Shared, Slot};
-use crate::disk::SimDisk;
+use crate::disk::{DiskFaults, SimDisk};
 use crate::judge::Verdict;
 use crate::net::Conn;
 use crate::plan::{End, Plan};
@@ -52,6 +52,8 @@ enum Item {
     Gone { client: usize, slot: Slot, attempt: u64 },
     /// A client's timer.
     Timer { client: usize, id: u32 },
+    /// The disk begins to fail.
+    Faults,
     /// Time to see whether the phase is over.
     Look,
 }
@@ -179,6 +181,9 @@ impl World {
         for (at_us, end) in self.plan.ends.clone() {
             self.at(at_us, Item::End(end));
         }
+        if let Some((at_us, _)) = self.plan.faults {
+            self.at(at_us, Item::Faults);
+        }
         self.at(0, Item::Look);
         for client in 0..self.clients.len() {
             self.with_client(client, |client, cx| {
@@ -207,11 +212,15 @@ impl World {
             Item::BootOp { life: of } if of == life => self.boot_op(),
             Item::Start { life: of } if of == life => self.start(),
             Item::End(end) => self.end(end),
-            Item::ToServer { conn } => self.to_server(conn),
-            Item::ToClient { conn } => self.to_client(conn),
+            Item::ToServer { conn } => self.arrive_at_server(conn),
+            Item::ToClient { conn } => self.arrive_at_client(conn),
             Item::Connect { client, slot, attempt } => self.connect(client, slot, attempt),
             Item::Gone { client, slot, attempt } => self.gone(client, slot, attempt),
             Item::Timer { client, id } => self.with_client(client, |client, cx| client.on_timer(cx, id)),
+            Item::Faults => {
+                self.disk.set_faults(self.plan.faults.map(|(_, faults)| faults).unwrap_or_default());
+                Ok(())
+            }
             Item::Look => self.look(),
             _ => Ok(()),
         }
@@ -234,11 +243,7 @@ impl World {
     }
 
     /// Runs a client and does what it wants.
-    fn with_client(
-        &mut self,
-        place: usize,
-        run: impl FnOnce(&mut dyn Client, &mut Cx<'_>) -> Verdict,
-    ) -> Verdict {
+    fn with_client(&mut self, place: usize, run: impl FnOnce(&mut dyn Client, &mut Cx<'_>) -> Verdict) -> Verdict {
         let mut client = self.clients[place].client.take().expect("clients do not run each other");
         let mut commands = Vec::new();
         let mut cx = Cx {
@@ -284,6 +289,11 @@ impl World {
                 if self.now_us >= self.plan.work_us {
                     self.shared.winding_down = true;
                     self.enter(Phase::WindingDown);
+                    if self.disk.has_faults() {
+                        // What failed stays offline for the life of the process.
+                        self.disk.set_faults(DiskFaults::default());
+                        self.end(End::Kill)?;
+                    }
                 }
             }
             Phase::WindingDown => {

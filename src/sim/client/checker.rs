@@ -16,6 +16,7 @@ struct Asked {
     partition: PartitionName,
     timestamp: i64,
     least_end: i64,
+    least_start: i64,
 }
 
 /// The client.
@@ -39,7 +40,8 @@ impl Checker {
             ListOffsetsPartition { partition_index: partition.1, timestamp, ..ListOffsetsPartition::default() };
         let topics = vec![ListOffsetsTopic { name: partition.0.clone(), partitions: vec![wanted] }];
         let request = ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() };
-        self.asked = Some(Asked { partition, timestamp, least_end });
+        let least_start = cx.shared.log.least_start(&partition);
+        self.asked = Some(Asked { partition, timestamp, least_end, least_start });
         let version = cx.version(1, 9);
         cx.send(0, ApiKey::ListOffsets, version, &request);
     }
@@ -71,6 +73,9 @@ impl Client for Checker {
             (0, -1) if partition.offset < asked.least_end => {
                 let what = (&asked.partition, partition.offset, asked.least_end);
                 Err(format!("L7: ListOffsets: the end of {:?} is {}, was {}", what.0, what.1, what.2))
+            }
+            (0, -2) if partition.offset < asked.least_start => {
+                Err(format!("L7: ListOffsets: {:?} begins at {} again", asked.partition, partition.offset))
             }
             (0, -2) if partition.offset > log.log_start(&asked.partition) => {
                 Err(format!("L1: ListOffsets: {:?} begins at {}", asked.partition, partition.offset))

@@ -37,7 +37,10 @@ struct PartitionModel {
     acked_end: i64,
     /// The end that reads have reached.
     read_end: i64,
+    /// The highest offset that DeleteRecords was asked for, whatever came of it.
     log_start: i64,
+    /// The highest that was acked.
+    deleted_to: i64,
 }
 
 /// All partitions.
@@ -117,7 +120,7 @@ impl LogJudge {
         if let (Some(last), Some(model)) = (last, self.partitions.get_mut(partition)) {
             let from = fetch_offset.max(model.log_start);
             let given = records.iter().filter(|record| record.offset >= from).count() as i64;
-            if given != last - from + 1 {
+            if last >= from && given != last - from + 1 {
                 return Err(format!("L1: a read of {partition:?} from {from} to {last} gave {given} records"));
             }
             model.read_end = model.read_end.max(last + 1);
@@ -139,6 +142,24 @@ impl LogJudge {
     pub fn may_delete(&mut self, partition: &PartitionName, offset: i64) {
         let model = self.partitions.entry(partition.clone()).or_default();
         model.log_start = model.log_start.max(offset);
+    }
+
+    /// DeleteRecords was acked: the partition starts at `low_watermark` from now on.
+    pub fn deleted(&mut self, partition: &PartitionName, low_watermark: i64) -> Verdict {
+        let model = self.partitions.entry(partition.clone()).or_default();
+        model.deleted_to = model.deleted_to.max(low_watermark);
+        if low_watermark > model.log_start {
+            return Err(format!(
+                "C3: {partition:?} starts at {low_watermark}, nobody asked for more than {}",
+                model.log_start
+            ));
+        }
+        Ok(())
+    }
+
+    /// The least offset that a question sent now must find at the partition's start.
+    pub fn least_start(&self, partition: &PartitionName) -> i64 {
+        self.partitions.get(partition).map_or(0, |model| model.deleted_to)
     }
 
     /// ListOffsets for `target_ms` answered `offset` with `timestamp_ms`; below `least_end` the question must have seen all.
@@ -240,7 +261,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_lie_is_noticed() {
-        let lies: [fn(&mut LogJudge, &PartitionName, &[RecordId]) -> Verdict; 9] = [
+        type Lie = fn(&mut LogJudge, &PartitionName, &[RecordId]) -> Verdict;
+        let lies: [Lie; 9] = [
             |judge, at, ids| judge.acked(at, &ids[..1], 1),
             |judge, at, ids| judge.read(at, 0, &[record(0, ids[1])], 3),
             |judge, at, ids| judge.read(at, 0, &[record(0, ids[0]), record(2, ids[2])], 3),

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use coretide_log::io::Op;
-use coretide_log::store::{Boot, BootConfig, BootError, BootReport, Extent, StoreLimits};
+use coretide_log::store::{Boot, BootConfig, BootError, BootReport, Extent};
 use coretide_model::{BrokerConfig, ShardId};
+use coretide_shard::config::store_limits;
 use coretide_shard::{Event, Output, Response, Shard, ShardConfig, placement};
 
 use super::{Item, Phase, World};
 use crate::broker::Host;
-use crate::job::JobRun;
 use crate::disk::CutMode;
-use crate::judge::Verdict;
+use crate::job::JobRun;
+use crate::judge::{Verdict, check_layout};
 use crate::plan::End;
 
 /// Inbox events that one turn takes at most.
@@ -26,29 +27,27 @@ impl World {
             shards,
             owner: Arc::new(|tp, shards| placement::owner(tp, shards).0),
             random: self.prng.next_u64(),
-            limits: self.limits(),
+            limits: store_limits(&self.config()),
         };
         let (run, output) = JobRun::begin(Boot::new(config));
         self.broker.boot = Some(run);
         self.booted(output)
     }
 
-    fn limits(&self) -> StoreLimits {
-        let limits = StoreLimits::default();
+    /// The broker's configuration; the store's limits follow from it.
+    fn config(&self) -> BrokerConfig {
+        let mut broker = BrokerConfig::default();
+        broker.groups.group_initial_rebalance_delay_ms = 200;
+        broker.groups.offsets_topic_num_partitions = 4;
+        broker.engine.journal_file_bytes = 512 << 10;
         if self.plan.small_store {
-            return StoreLimits {
-                journal_file_bytes: 128 << 10,
-                journal_files_max: 6,
-                commit_bytes_max: 64 << 10,
-                direct_from_bytes: 16 << 10,
-                destage_from_bytes: 16 << 10,
-                destage_write_bytes: 16 << 10,
-                cache_bytes: 32 << 10,
-                checkpoint_every_bytes: 128 << 10,
-                ..limits
-            };
+            broker.engine.journal_file_bytes = 128 << 10;
+            broker.engine.journal_files_max = 6;
+            broker.engine.direct_from_bytes = 16 << 10;
+            broker.engine.destage_from_bytes = 16 << 10;
+            broker.engine.shard_cache_bytes = 32 << 10;
         }
-        StoreLimits { journal_file_bytes: 512 << 10, checkpoint_every_bytes: 1 << 20, ..limits }
+        broker
     }
 
     pub(super) fn boot_op(&mut self) -> Verdict {
@@ -64,26 +63,30 @@ impl World {
             return Ok(());
         };
         self.broker.boot = None;
-        let report = output.map_err(|error| format!("L8: the broker does not start: {error}"))?;
+        let report = match output {
+            Ok(report) => report,
+            Err(BootError::Io(_)) if self.disk.has_faults() => {
+                // Whoever runs it tries again.
+                self.die()?;
+                return Ok(());
+            }
+            Err(error) => return Err(format!("L8: the broker does not start: {error}")),
+        };
         if self.stopped_cleanly && !report.clean {
             return Err(format!("a clean stop was not found clean: {:?}", report.notes));
         }
         self.stopped_cleanly = false;
         let shards = report.shards.len() as u16;
-        let limits = self.limits();
+        let broker = Arc::new(self.config());
         for recovered in report.shards {
-            let mut broker = BrokerConfig::default();
-            broker.groups.group_initial_rebalance_delay_ms = 200;
-            broker.groups.offsets_topic_num_partitions = 4;
             let config = ShardConfig {
                 shard: ShardId(recovered.shard),
                 shards,
-                broker: Arc::new(broker),
+                broker: Arc::clone(&broker),
                 cluster_id: Arc::from("c2ltdWxhdGlvbi1jbHVzdA"),
                 seed: self.prng.next_u64(),
-                limits: limits.clone(),
             };
-            let shard = Shard::new(self.now(), config, recovered);
+            let shard = Shard::new(config, recovered);
             let turn_us = 1 + self.prng.below(40);
             self.broker.hosts.push(Host::new(shard, turn_us));
         }
@@ -198,11 +201,18 @@ impl World {
                     }
                 }
             }
+            Output::Fatal { reason } => {
+                // The process ends; with a healthy disk there is no reason to.
+                if !self.disk.has_faults() {
+                    return Err(format!("shard {host} gives up: {reason}"));
+                }
+                self.die()?;
+            }
             Output::Ready => self.broker.hosts[host].ready = true,
             Output::Stopped => {
                 self.broker.hosts[host].stopped = true;
                 if self.broker.hosts.iter().all(|host| host.stopped) {
-                    self.stopped();
+                    self.stopped()?;
                 }
             }
         }
@@ -283,19 +293,22 @@ impl World {
     /// The broker's process ends in the way of the plan.
     pub(super) fn end(&mut self, end: End) -> Verdict {
         match end {
-            End::CleanStop if self.broker.is_up() => self.begin_stop(),
+            // Over a disk with faults a stop may never come to its end.
+            End::CleanStop if self.broker.is_up() && !self.disk.has_faults() => {
+                self.begin_stop();
+                Ok(())
+            }
             End::CleanStop | End::Kill => {
                 let in_flight = self.broker.in_flight();
                 self.disk.kill(&in_flight);
-                self.die();
+                self.die()
             }
             End::PowerCut(mode) => {
                 let in_flight = self.broker.in_flight();
                 self.disk.power_cut(&in_flight, mode);
-                self.die();
+                self.die()
             }
         }
-        Ok(())
     }
 
     pub(super) fn begin_stop(&mut self) {
@@ -306,24 +319,30 @@ impl World {
     }
 
     /// A clean stop is complete: what it left must survive even a power cut.
-    fn stopped(&mut self) {
+    fn stopped(&mut self) -> Verdict {
         self.disk.power_cut(&[], CutMode::LoseAll);
+        check_layout(&self.disk.files())?;
         self.stopped_cleanly = true;
-        self.die();
+        self.die()
     }
 
-    fn die(&mut self) {
+    fn die(&mut self) -> Verdict {
         self.broker.life += 1;
         self.broker.boot = None;
         self.broker.stopping = false;
         self.broker.hosts.clear();
+        self.trace.note(self.now_us, b'd', u64::from(self.broker.life), &[]);
         let open: Vec<u64> = self.conns.keys().copied().collect();
         for id in open {
+            // What the kernel had taken may still arrive: acks, last of all.
+            if self.prng.chance(1, 2) {
+                self.last_words(id)?;
+            }
             self.break_conn(id);
         }
-        self.trace.note(self.now_us, b'd', u64::from(self.broker.life), &[]);
         let life = self.broker.life;
         let most_us = if self.phase == Phase::Working { 300_000 } else { 1000 };
         self.after(1000, most_us, Item::Start { life });
+        Ok(())
     }
 }

@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_server(&mut self, id: u64) -> Verdict {
+    pub(super) fn arrive_at_server(&mut self, id: u64) -> Verdict {
         if !self.conns.contains_key(&id) {
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn to_client(&mut self, id: u64) -> Verdict {
+    pub(super) fn arrive_at_client(&mut self, id: u64) -> Verdict {
         if !self.conns.contains_key(&id) {
             return Ok(());
         }
@@ -190,6 +190,15 @@ impl World {
             self.deliver_to_client(id);
         }
         Ok(())
+    }
+
+    /// Everything that is on its way to the client arrives at once.
+    pub(super) fn last_words(&mut self, id: u64) -> Verdict {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            let bytes: Vec<u8> = conn.to_client.drain(..).collect();
+            conn.arrived.extend(bytes);
+        }
+        self.answers(id)
     }
 
     /// Hands whole responses to the client; they must come in the order of the requests (W1).

@@ -1,0 +1,251 @@
+//! Tests of the leader machine on a real store whose disk says yes to everything.
+
+use super::*;
+use crate::producer_state::SequenceError;
+use coretide_log::builder::BatchBuilder;
+use coretide_log::codec::{Codec, Compression};
+use coretide_log::io::{Job, Op, OpOk, OpResult, Step};
+use coretide_log::store::{ShardRecovered, StoreJobOutput, StoreLimits, StoreOut};
+use coretide_model::topic_config::CleanupPolicy;
+use coretide_model::{ErrorCode, TopicId};
+
+const NOW: Now = Now { mono_us: 5_000_000, wall_ms: 1_700_000_000_000 };
+
+struct Fixture {
+    store: Store,
+    partition: Partition,
+}
+
+fn yes(op: &Op) -> OpResult {
+    Ok(match op {
+        Op::Len { .. } => OpOk::Len(0),
+        Op::Read { .. } => OpOk::Data(Bytes::new()),
+        Op::List { .. } => OpOk::Names(Vec::new()),
+        _ => OpOk::Done,
+    })
+}
+
+impl Fixture {
+    fn new(config: TopicConfig) -> Fixture {
+        let (mut store, logs) = Store::open(ShardRecovered::empty(0, 1), StoreLimits::default());
+        assert!(logs.is_empty());
+        let tp = TopicPartition { topic_id: TopicId(9), partition: 0 };
+        let partition = Partition::create(&mut store, tp, Arc::from("t-0"), 3, Arc::new(config));
+        Fixture { store, partition }
+    }
+
+    fn append(&mut self, batch: &VerifiedBatch) -> Result<AppendOk, AppendError> {
+        self.partition.append(&mut self.store, NOW, batch, 3, Origin::Client)
+    }
+
+    /// Lets the store do all it wants; the tokens that were woken.
+    fn settle(&mut self) -> Vec<u64> {
+        loop {
+            let mut out = Vec::new();
+            let aux = self.partition.aux();
+            self.store.end_of_tick(NOW, &mut |_| aux.clone(), &mut out);
+            if out.is_empty() {
+                break;
+            }
+            for output in out {
+                match output {
+                    StoreOut::Io { id, op } => self.store.on_io(NOW, id, yes(&op)),
+                    StoreOut::Job { id, mut job } => {
+                        let mut results = Vec::new();
+                        let done = loop {
+                            match job.step(results) {
+                                Step::Do(ops) => results = ops.iter().map(yes).collect(),
+                                Step::Done(done) => break done,
+                            }
+                        };
+                        if let StoreJobOutput::Own(done) = done {
+                            self.store.on_job(NOW, id, done);
+                        }
+                    }
+                }
+            }
+        }
+        let mut woken = Vec::new();
+        self.partition.on_committed(&self.store, &mut woken);
+        woken
+    }
+
+    fn read(&mut self, spec: ReadSpec) -> Result<ReadOk<ReadPlan>, ReadError> {
+        self.partition.read(&mut self.store, &spec)
+    }
+
+    fn list(&mut self, target: ListTarget) -> ListedOffset {
+        match self.partition.list_offsets(&mut self.store, target, Isolation::ReadUncommitted, -1) {
+            Ok(Listed::Ready(listed)) => listed,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn batch(producer: Option<(i64, i16, i32)>, records: i64) -> VerifiedBatch {
+    let mut builder = BatchBuilder::new(Compression::of(Codec::None));
+    if let Some((id, epoch, sequence)) = producer {
+        builder = builder.producer(id, epoch, sequence);
+    }
+    for place in 0..records {
+        builder.push(NOW.wall_ms + place, None, Some(b"value"), &[]);
+    }
+    VerifiedBatch::from_own_records(builder)
+}
+
+fn spec(fetch_offset: i64) -> ReadSpec {
+    ReadSpec {
+        fetch_offset,
+        isolation: Isolation::ReadUncommitted,
+        max_bytes: 10_000,
+        at_least_one: true,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+    }
+}
+
+fn ready_offsets(read: ReadOk<ReadPlan>) -> i64 {
+    match read.plan {
+        ReadPlan::Ready(ready) => ready.next_offset,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_visible_before_its_commit_and_watches_fire_with_it() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.settle();
+    let ok = fixture.append(&batch(None, 3)).expect("room");
+    assert_eq!((ok.base_offset, ok.last_offset, ok.duplicate, ok.log_append_time_ms), (0, 2, false, -1));
+    assert!(fixture.store.committed() < ok.commit);
+    let mut woken = Vec::new();
+    fixture.partition.watch(Isolation::ReadUncommitted, 0, 7, &mut woken);
+    fixture.partition.watch(Isolation::ReadCommitted, 3, 8, &mut woken);
+    assert_eq!(woken, vec![]);
+    let before = fixture.read(spec(0)).expect("in range");
+    assert!(matches!(before.plan, ReadPlan::Empty), "F5: between high watermark and log end there is nothing yet");
+    assert_eq!((before.marks.high_watermark, before.marks.log_end_offset), (0, 3));
+    assert_eq!(fixture.settle(), vec![7]);
+    assert!(fixture.store.committed() >= ok.commit);
+    assert_eq!(ready_offsets(fixture.read(spec(0)).expect("in range")), 3);
+    fixture.partition.watch(Isolation::ReadUncommitted, 2, 9, &mut woken);
+    assert_eq!(woken, vec![9], "what is there already fires at once");
+    let Fixture { partition, .. } = fixture;
+    partition.close(&mut woken);
+    assert_eq!(woken, vec![9, 8], "a deletion wakes who waits");
+}
+
+#[test]
+fn a_duplicate_of_a_batch_in_flight_waits_for_the_same_commit() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    let first = fixture.append(&batch(Some((5, 0, 0)), 2)).expect("first");
+    let again = fixture.append(&batch(Some((5, 0, 0)), 2)).expect("again");
+    assert_eq!(again, AppendOk { duplicate: true, ..first });
+    fixture.settle();
+    let later = fixture.append(&batch(Some((5, 0, 0)), 2)).expect("later");
+    assert!(later.duplicate && later.commit <= fixture.store.committed());
+    let gap = fixture.append(&batch(Some((5, 0, 3)), 1)).expect_err("a gap");
+    assert!(matches!(gap, AppendError::Sequence(SequenceError::OutOfOrder { expected: 2, got: 3, .. })));
+    let described = fixture.partition.describe_producers();
+    assert_eq!((described[0].producer_id, described[0].last_sequence), (5, 1));
+}
+
+#[test]
+fn bug_kafka_19690_a_transactional_batch_is_refused_by_its_epoch_first() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    let transactional = |epoch| {
+        let mut builder = BatchBuilder::new(Compression::of(Codec::None)).producer(5, epoch, 0).transactional();
+        builder.push(NOW.wall_ms, None, Some(b"value"), &[]);
+        VerifiedBatch::from_own_records(builder)
+    };
+    fixture.append(&batch(Some((5, 2, 0)), 1)).expect("epoch 2");
+    let code = |result: Result<AppendOk, AppendError>| result.expect_err("refused").code();
+    assert_eq!(code(fixture.append(&transactional(1))), ErrorCode::InvalidProducerEpoch);
+    assert_eq!(code(fixture.append(&transactional(2))), ErrorCode::InvalidTxnState);
+}
+
+#[test]
+fn leader_epochs_fence_and_divergence_is_told() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.append(&batch(None, 4)).expect("room");
+    fixture.settle();
+    fixture.partition.set_leader_epoch(&fixture.store, 6);
+    let fenced = fixture.append(&batch(None, 1)).expect_err("an old epoch");
+    assert_eq!(fenced, AppendError::Epoch(EpochError::Fenced { asked: 3, current: 6 }));
+    let unknown = fixture.read(ReadSpec { current_leader_epoch: 7, ..spec(0) }).expect_err("a new epoch");
+    assert_eq!(unknown.code(), ErrorCode::UnknownLeaderEpoch);
+    let same = fixture.read(ReadSpec { last_fetched_epoch: 3, ..spec(4) }).expect("no divergence");
+    assert_eq!(same.diverging, None);
+    let parted = fixture.read(ReadSpec { last_fetched_epoch: 5, ..spec(4) }).expect("tells where");
+    assert_eq!(parted.diverging, Some(EpochEnd { epoch: 3, end_offset: 4 }));
+    assert!(matches!(parted.plan, ReadPlan::Empty), "F6: no records then");
+    assert_eq!(fixture.partition.offset_for_leader_epoch(3, -1), Ok(EpochEnd { epoch: 3, end_offset: 4 }));
+    assert_eq!(fixture.partition.offset_for_leader_epoch(9, -1), Ok(EpochEnd::UNDEFINED));
+    fixture.partition.set_leader_epoch(&fixture.store, 5);
+    assert_eq!(fixture.partition.leader_epoch(), 6, "E2: never back");
+}
+
+#[test]
+fn offsets_outside_the_log_get_its_real_marks() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.append(&batch(None, 4)).expect("room");
+    fixture.settle();
+    fixture.partition.delete_records(&mut fixture.store, NOW, 2).expect("below the high watermark");
+    fixture.settle();
+    for outside in [1, 5] {
+        let Err(ReadError::OutOfRange { offset, marks }) = fixture.read(spec(outside)) else { panic!("{outside}") };
+        assert_eq!((offset, marks.log_start_offset, marks.high_watermark), (outside, 2, 4));
+    }
+    assert_eq!(ready_offsets(fixture.read(spec(2)).expect("the log start")), 4);
+    assert!(matches!(fixture.read(spec(4)).expect("the end").plan, ReadPlan::Empty));
+    let committed = fixture.read(ReadSpec { isolation: Isolation::ReadCommitted, ..spec(2) }).expect("in range");
+    assert_eq!(committed.aborted, Some(vec![]), "F4: a list, even if empty");
+}
+
+#[test]
+fn delete_records_moves_the_start_up_to_the_high_watermark_and_producers_survive() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.append(&batch(Some((5, 0, 0)), 4)).expect("room");
+    let early = fixture.partition.delete_records(&mut fixture.store, NOW, 1);
+    assert_eq!(early, Err(DeleteRecordsError::OutOfRange { offset: 1, high_watermark: 0 }));
+    fixture.settle();
+    let (low, _) = fixture.partition.delete_records(&mut fixture.store, NOW, -1).expect("-1 is the high watermark");
+    assert_eq!(low, 4);
+    let (low, _) = fixture.partition.delete_records(&mut fixture.store, NOW, 2).expect("below the start is fine");
+    assert_eq!(low, 4, "the log start never goes back");
+    assert!(fixture.append(&batch(Some((5, 0, 0)), 4)).expect("known").duplicate);
+    let cleanup_policy = CleanupPolicy { delete: false, compact: true };
+    let mut compacted = Fixture::new(TopicConfig { cleanup_policy, ..TopicConfig::default() });
+    let refused = compacted.partition.delete_records(&mut compacted.store, NOW, 0);
+    assert_eq!(refused, Err(DeleteRecordsError::NotDeletable));
+}
+
+#[test]
+fn bug_redpanda_6606_list_offsets_answers_records_and_their_epochs() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    assert_eq!(fixture.list(ListTarget::MaxTimestamp), ListedOffset::NONE, "an empty log");
+    fixture.append(&batch(None, 4)).expect("room");
+    fixture.settle();
+    fixture.partition.set_leader_epoch(&fixture.store, 6);
+    fixture.partition.append(&mut fixture.store, NOW, &batch(None, 2), 6, Origin::Client).expect("room");
+    let at = |delta: i64| NOW.wall_ms + delta;
+    let listed = |offset, timestamp_ms, leader_epoch| ListedOffset { offset, timestamp_ms, leader_epoch };
+    assert_eq!(fixture.list(ListTarget::Latest), listed(4, -1, 6), "the high watermark, the current epoch");
+    assert_eq!(fixture.list(ListTarget::Earliest), listed(0, -1, 3));
+    assert_eq!(fixture.list(ListTarget::Timestamp(at(2))), listed(2, at(2), 3), "the record, not its batch");
+    assert_eq!(fixture.list(ListTarget::MaxTimestamp), listed(3, at(3), 3));
+    assert_eq!(fixture.list(ListTarget::Timestamp(at(4))), ListedOffset::NONE, "nothing so young: -1, no error");
+    assert_eq!(fixture.list(ListTarget::Tiered), ListedOffset::NONE);
+}
+
+#[test]
+fn idle_producers_expire() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.append(&batch(Some((5, 0, 0)), 1)).expect("room");
+    fixture.settle();
+    let later = Now { mono_us: NOW.mono_us, wall_ms: NOW.wall_ms + 1000 };
+    fixture.partition.tick(&mut fixture.store, later, 1001);
+    assert_eq!(fixture.partition.describe_producers().len(), 1);
+    fixture.partition.tick(&mut fixture.store, later, 1000);
+    assert!(fixture.partition.describe_producers().is_empty());
+}
