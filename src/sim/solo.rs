@@ -103,7 +103,7 @@ pub fn run_solo(seed: u64) -> Result<SoloReport, String> {
         ..StoreLimits::default()
     };
     let config = TopicConfig {
-        segment_bytes: 16 << 10 << prng.below(6),
+        segment_bytes: 64 << 10 << prng.below(4),
         segment_ms: if prng.chance(1, 2) { 300 } else { 604_800_000 },
         index_interval_bytes: if prng.chance(1, 2) { 0 } else { 4096 },
         retention_ms: -1,
@@ -325,7 +325,7 @@ impl Solo {
 
     fn read_somewhere(&mut self) -> Verdict {
         let place = self.prng.below(self.models.len() as u64) as usize;
-        let marks = self.models[place].marks;
+        let marks = self.partitions[place].marks(self.store.as_ref().expect("alive"));
         let span = (marks.high_watermark - marks.log_start_offset) as u64;
         let from = marks.log_start_offset + self.prng.below(span + 1) as i64;
         let max_bytes = [1, 3000, 30_000][self.prng.below(3) as usize];
@@ -444,7 +444,8 @@ impl Solo {
             }
             self.now.mono_us += 1000;
         }
-        Err("the store does not stop".to_string())
+        let waiting = (self.ios.len(), self.jobs.len(), self.cold.len());
+        Err(format!("the store does not stop; writes, jobs and reads in flight: {waiting:?}"))
     }
 
     fn boot(&mut self, first: bool) -> Verdict {
