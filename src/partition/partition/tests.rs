@@ -5,7 +5,7 @@ use crate::producer_state::SequenceError;
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
 use coretide_log::io::{Job, Op, OpOk, OpResult, Step};
-use coretide_log::store::{ShardRecovered, StoreJobOutput, StoreLimits, StoreOut};
+use coretide_log::store::{ShardRecovered, StoreJob, StoreJobOutput, StoreLimits, StoreOut};
 use coretide_model::topic_config::CleanupPolicy;
 use coretide_model::{ErrorCode, TopicId};
 
@@ -50,14 +50,8 @@ impl Fixture {
             for output in out {
                 match output {
                     StoreOut::Io { id, op } => self.store.on_io(NOW, id, yes(&op)),
-                    StoreOut::Job { id, mut job } => {
-                        let mut results = Vec::new();
-                        let done = loop {
-                            match job.step(results) {
-                                Step::Do(ops) => results = ops.iter().map(yes).collect(),
-                                Step::Done(done) => break done,
-                            }
-                        };
+                    StoreOut::Job { id, job } => {
+                        let done = run(job);
                         if let StoreJobOutput::Own(done) = done {
                             self.store.on_job(NOW, id, done);
                         }
@@ -77,7 +71,21 @@ impl Fixture {
     fn list(&mut self, target: ListTarget) -> ListedOffset {
         match self.partition.list_offsets(&mut self.store, target, Isolation::ReadUncommitted, -1) {
             Ok(Listed::Ready(listed)) => listed,
-            other => panic!("{other:?}"),
+            Ok(Listed::Cold(read)) => match run(read.into_job()) {
+                StoreJobOutput::Time(done) => self.partition.listed(&self.store, done.result.expect("in memory")),
+                other => panic!("{other:?}"),
+            },
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn run(mut job: StoreJob) -> StoreJobOutput {
+    let mut results = Vec::new();
+    loop {
+        match job.step(results) {
+            Step::Do(ops) => results = ops.iter().map(yes).collect(),
+            Step::Done(done) => return done,
         }
     }
 }
@@ -121,7 +129,7 @@ fn nothing_is_visible_before_its_commit_and_watches_fire_with_it() {
     let mut woken = Vec::new();
     fixture.partition.watch(Isolation::ReadUncommitted, 0, 7, &mut woken);
     fixture.partition.watch(Isolation::ReadCommitted, 3, 8, &mut woken);
-    assert_eq!(woken, vec![]);
+    assert!(woken.is_empty());
     let before = fixture.read(spec(0)).expect("in range");
     assert!(matches!(before.plan, ReadPlan::Empty), "F5: between high watermark and log end there is nothing yet");
     assert_eq!((before.marks.high_watermark, before.marks.log_end_offset), (0, 3));

@@ -322,11 +322,13 @@ impl World {
     fn stopped(&mut self) -> Verdict {
         self.disk.power_cut(&[], CutMode::LoseAll);
         check_layout(&self.disk.files())?;
+        self.die()?;
         self.stopped_cleanly = true;
-        self.die()
+        Ok(())
     }
 
     fn die(&mut self) -> Verdict {
+        self.stopped_cleanly = false;
         self.broker.life += 1;
         self.broker.boot = None;
         self.broker.stopping = false;
