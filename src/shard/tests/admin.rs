@@ -58,11 +58,8 @@ fn a_topic_lives_from_its_creation_to_its_deletion_on_every_shard() {
         assert_eq!((response.topics[0].topic_id, response.topics[0].partitions.len()), (id, 6));
         assert_eq!((response.brokers[0].host.as_str(), response.brokers[0].port), ("127.0.0.1", 9092));
         assert_eq!(response.cluster_id.as_deref(), Some("cluster-of-the-tests-00"));
-        let page: DescribeTopicPartitionsResponse = rig.call(
-            conn,
-            0,
-            &DescribeTopicPartitionsRequest { response_partition_limit: 100, ..Default::default() },
-        );
+        let page: DescribeTopicPartitionsResponse =
+            rig.call(conn, 0, &DescribeTopicPartitionsRequest { response_partition_limit: 100, ..Default::default() });
         assert_eq!((page.topics.len(), page.topics[0].partitions.len()), (1, 6));
     }
     let again: CreateTopicsResponse = rig.call(conns[1], 7, &creation("t", 1));
@@ -140,11 +137,8 @@ fn configurations_change_on_every_shard_and_are_described_as_they_are() {
     let mut rig = Rig::new(2);
     let id = rig.create("t", 2, &[]);
     let (conn, other) = (rig.open(1), rig.open(0));
-    let config = |name: &str, value: &str| AlterableConfig {
-        name: name.into(),
-        config_operation: 0,
-        value: Some(value.into()),
-    };
+    let config =
+        |name: &str, value: &str| AlterableConfig { name: name.into(), config_operation: 0, value: Some(value.into()) };
     let resource = |resource_type, name: &str, configs| AlterConfigsResource {
         resource_type,
         resource_name: name.into(),
