@@ -122,8 +122,8 @@ pub fn run(global: &Global, arguments: &ProduceArgs) -> Result<(), CliError> {
         let topic = NewTopic { name: arguments.topic.clone(), ..NewTopic::default() };
         match client.create_topic(&topic) {
             Err(error) if error.code() != Some(ErrorCode::TopicAlreadyExists) => return Err(error.into()),
-            _ => {}
-        }
+            _ => client.await_topic(&arguments.topic)?,
+        };
     } else {
         existing(&mut client, &arguments.topic)?;
     }

@@ -131,6 +131,9 @@ fn create(global: &Global, client: &mut Client, arguments: CreateArgs) -> Result
             || format!("topic '{name}' exists already\n"),
         );
     };
+    if !topic.validate_only {
+        client.await_topic(name)?;
+    }
     let (partitions, replicas) = (created.num_partitions, created.replication_factor);
     let verb = if arguments.dry_run { "could be created" } else { "created" };
     print(
@@ -290,6 +293,7 @@ pub fn advise_on_topic(client: &mut Client, name: &str, error: ClientError) -> C
     // The advice is worth a question to the cluster, but not another error.
     let topics = client.all_topics().unwrap_or_default();
     let similar = did_you_mean(name, topics.iter().map(|topic| topic.name.as_str()));
-    let advice = similar.unwrap_or_else(|| format!("create it with: coretide topic create {name}"));
+    let create = format!("create it with: coretide topic create {name}");
+    let advice = similar.map_or(create.clone(), |similar| format!("{similar} Otherwise {create}"));
     CliError::from(error).advise(Some(advice))
 }

@@ -337,6 +337,22 @@ impl Client {
         })
     }
 
+    /// Waits for a topic that was just created: brokers hear of it a moment after its creator does.
+    pub fn await_topic(&mut self, name: &str) -> Result<TopicInfo, ClientError> {
+        let mut backoff = Backoff::new(self.config.retry_for);
+        loop {
+            match self.topic(name, false) {
+                Ok(info) if info.partitions.iter().all(|partition| partition.leader >= 0) => return Ok(info),
+                Ok(_) => {
+                    self.forget_topic(name);
+                    backoff.pause(leader_away(&format!("topic '{name}'")))?;
+                }
+                Err(error) if error.is_retriable() => backoff.pause(error)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Makes the next look at this topic ask the cluster.
     pub fn forget_topic(&mut self, name: &str) {
         self.topics.remove(name);
