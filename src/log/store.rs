@@ -276,49 +276,6 @@ impl Store {
         self.cache.bytes()
     }
 
-    #[cfg(test)]
-    fn why(&self) -> String {
-        let busy: Vec<String> = self
-            .logs
-            .iter()
-            .flatten()
-            .filter(|log| !log.finished)
-            .map(|log| {
-                format!(
-                    "{} busy {:?} direct {} staged {} offline {:?} segs {:?} runs {:?}",
-                    log.dir,
-                    log.busy,
-                    log.direct,
-                    log.staged.len(),
-                    log.offline,
-                    log.segments
-                        .iter()
-                        .rev()
-                        .take(3)
-                        .map(|s| (s.base_offset, s.end, s.destaged, s.created, s.phase))
-                        .collect::<Vec<_>>(),
-                    log.runs.iter().map(|r| (r.segment, r.position, r.end(), r.commit)).collect::<Vec<_>>()
-                )
-            })
-            .collect();
-        format!(
-            "in flight {:?} planned {} running {:?} garbage {:?} want {:?} checkpoint {:?} full {} journal_full {} files {} free {} pins {} undest {:?}\n{}",
-            self.in_flight,
-            self.planned.len(),
-            self.running,
-            self.garbage,
-            self.want_destage,
-            self.checkpoint,
-            self.is_disk_full(),
-            self.journal_full,
-            self.ring.files(),
-            self.ring.free_files(),
-            self.pins_changed,
-            self.undestaged,
-            busy.join("\n")
-        )
-    }
-
     fn log(&self, key: LogKey) -> Option<&Log> {
         segment_log(&self.logs, key)
     }

@@ -204,7 +204,7 @@ enum State {
     /// Completing segments; `resume`: the journal goes on afterwards.
     Destage {
         todo: Vec<TopicPartition>,
-        job: Option<(DestageRun, DestageJob)>,
+        job: Option<Box<(DestageRun, DestageJob)>>,
         resume: Option<u32>,
     },
     Scan(Box<Scan>),
@@ -570,19 +570,20 @@ impl Boot {
     fn destage(
         &mut self,
         mut todo: Vec<TopicPartition>,
-        job: Option<(DestageRun, DestageJob)>,
+        job: Option<Box<(DestageRun, DestageJob)>>,
         resume: Option<u32>,
         results: Vec<OpResult>,
     ) -> Result<Next, BootError> {
-        if let Some((run, mut job)) = job {
+        if let Some(mut both) = job {
+            let (run, job) = &mut *both;
             let tp = *todo.last().expect("a job belongs to the last log of the list");
             match job.step(results) {
-                Step::Do(ops) => return Ok(Next::Do(ops, State::Destage { todo, job: Some((run, job)), resume })),
+                Step::Do(ops) => return Ok(Next::Do(ops, State::Destage { todo, job: Some(both), resume })),
                 Step::Done(outcome) => {
                     let Some(log) = self.replay.logs.get_mut(&tp) else { return Ok(Next::Go(State::Shard)) };
                     log.busy = None;
                     match outcome {
-                        Ok(OwnOk::Done) => log.apply_destage(&run),
+                        Ok(OwnOk::Done) => log.apply_destage(run),
                         // Its folder is not free yet: the checkpoint carries the bytes.
                         Ok(OwnOk::Busy) => {
                             todo.pop();
@@ -602,7 +603,7 @@ impl Boot {
             if log.has_destage_work(0)
                 && let Some(planned) = plan_destage(LogKey(0), log, 0, false, write_bytes)
             {
-                return Ok(Next::Go(State::Destage { todo, job: Some(planned), resume }));
+                return Ok(Next::Go(State::Destage { todo, job: Some(Box::new(planned)), resume }));
             }
             // Lets go of the journal's memory.
             log.release(0);

@@ -136,6 +136,7 @@ fn map<T, U>(step: Step<T>, f: impl FnOnce(T) -> U) -> Step<U> {
 }
 
 /// What a [`StoreJob`] yields.
+#[allow(clippy::large_enum_variant)] // one per job, moved at once
 #[derive(Debug)]
 pub enum StoreJobOutput {
     /// Of a [`ColdRead`]; for whoever planned it.

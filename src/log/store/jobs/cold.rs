@@ -79,6 +79,7 @@ pub struct ColdJob {
 }
 
 /// What a walk over a window came to.
+#[allow(clippy::large_enum_variant)] // lives for one call
 enum Walked {
     Done(ReadReady, u32),
     /// Another window is needed, from `at` on, of this many bytes.

@@ -335,3 +335,36 @@ fn a_newer_format_is_refused() {
     let error = super::world::try_boot(&mut world.disk, config).expect_err("a newer format");
     assert!(error.to_string().contains("format 9"), "{error}");
 }
+
+/// Writes segments to a real folder, for `kafka-dump-log` of Apache Kafka:
+/// `CORETIDE_DUMP_DIR=/tmp/d cargo test -p coretide-log dump_for_kafka -- --ignored`.
+#[test]
+#[ignore = "writes real files, where CORETIDE_DUMP_DIR says"]
+#[allow(clippy::disallowed_methods)]
+fn dump_for_kafka() {
+    let root = std::env::var("CORETIDE_DUMP_DIR").expect("CORETIDE_DUMP_DIR names a folder");
+    for seed in 0..6u64 {
+        let mut world = world(100 + seed);
+        let log = world.create();
+        for n in 0..400u64 {
+            let bytes = if seed % 2 == 0 { 50 + (n * 37 % 3000) } else { 200 + (n * n * 13 % 25_000) };
+            world.append(log, bytes as usize, Durable);
+            if n % (1 + seed) == 0 {
+                world.settle();
+            }
+            if n == 200 && seed >= 3 {
+                world.kill();
+                world.reboot();
+            }
+        }
+        world.settle();
+        if seed != 5 {
+            world.stop();
+        }
+        for path in world.disk.paths().iter().filter(|path| !path.starts_with('.')) {
+            let to = format!("{root}/seed-{seed}/{path}");
+            std::fs::create_dir_all(to.rsplit_once('/').expect("a folder").0).expect("the folder can be made");
+            std::fs::write(&to, world.disk.file(path).expect("listed")).expect("the file can be written");
+        }
+    }
+}

@@ -80,7 +80,7 @@ fn same_logs_twice(world: &mut World, disk: &mut Disk) {
 fn storm(seed: u64, steps: usize) {
     let mut world = World::new(seed, small_limits(), small_config());
     // Records that were only written may be lost with the power, so such a history has no power cuts, only kills.
-    let durable_only = seed % 2 == 0;
+    let durable_only = seed.is_multiple_of(2);
     for _ in 0..steps {
         step(&mut world, durable_only);
         if !world.prng.chance(1, 250) {

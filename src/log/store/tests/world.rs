@@ -13,8 +13,8 @@ use crate::builder::BatchBuilder;
 use crate::codec::Compression;
 use crate::io::{Durability, Job, Op, OpResult, Step};
 use crate::store::{
-    Boot, BootConfig, BootReport, CommitSeq, Extent, LogConfig, LogKey, ReadPlan, RecoveredLog, Store, StoreJob,
-    StoreJobOutput, StoreLimits, StoreOut, TimeLookup,
+    Boot, BootConfig, BootReport, Extent, LogConfig, LogKey, ReadPlan, RecoveredLog, Store, StoreJob, StoreJobOutput,
+    StoreLimits, StoreOut, TimeLookup,
 };
 use crate::timestamps::TimestampOffset;
 
@@ -49,8 +49,6 @@ pub fn small_config() -> LogConfig {
 pub struct Appended {
     pub base_offset: i64,
     pub bytes: Bytes,
-    pub timestamp: i64,
-    pub commit: CommitSeq,
 }
 
 /// What a log should hold.
@@ -213,11 +211,10 @@ impl World {
         if self.store.is_offline(model.key).is_some() {
             return;
         }
-        let commit =
-            self.store.stage(model.key, self.now, &batch, base_offset, 3, durability).expect("the log is online");
+        self.store.stage(model.key, self.now, &batch, base_offset, 3, durability).expect("the log is online");
         let mut bytes = BytesMut::from(&batch.bytes()[..]);
         patch(&mut bytes, base_offset, 3);
-        model.batches.push(Appended { base_offset, bytes: bytes.freeze(), timestamp, commit });
+        model.batches.push(Appended { base_offset, bytes: bytes.freeze() });
     }
 
     /// Ends a tick: collects what the store wants done.
@@ -305,7 +302,7 @@ impl World {
             }
             self.work();
         }
-        panic!("the store does not stop: {}", self.store.why());
+        panic!("the store does not stop: {:?}", self.store);
     }
 
     /// Power fails with operations under way.
@@ -367,9 +364,6 @@ impl World {
             model.start = found.log_start_offset;
             model.key = found.key;
             model.acked = end;
-            for batch in &mut model.batches {
-                batch.commit = 0;
-            }
             self.store.configure(found.key, config);
         }
         for id in gone {
