@@ -360,7 +360,8 @@ impl RemoveJob {
             Err(error) if !error.is_not_found() => return Step::Done(Err(error)),
             found => found.ok().and_then(|bytes| metadata_owner(&bytes)) == Some(*topic_id),
         };
-        Step::Do(self.remove_ops(mine))
+        let ops = self.remove_ops(mine);
+        if ops.is_empty() { Step::Done(Ok(OwnOk::Done)) } else { Step::Do(ops) }
     }
 
     fn remove_ops(&self, mine: bool) -> Vec<Op> {

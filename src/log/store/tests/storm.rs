@@ -63,6 +63,20 @@ fn step(world: &mut World, durable_only: bool) {
     }
 }
 
+/// Makes some operation fail until the next crash, or (a full disk) for a while.
+fn fault(world: &mut World) {
+    const PLACES: [&str; 8] =
+        ["journal-", "topic1-0", "topic2-0", "topic3-0", ".log", ".index", "checkpoint-", "topic"];
+    let place = PLACES[world.prng.below(PLACES.len() as u64) as usize].to_string();
+    let (op, errno) = match world.prng.below(4) {
+        0 => ("write", 5),
+        1 => ("sync", 5),
+        2 => ("allocate", 28),
+        _ => ("allocate", 5),
+    };
+    world.disk.faults.push((op, place, errno));
+}
+
 fn same_logs_twice(world: &mut World, disk: &mut Disk) {
     let ends = |disk: &mut Disk, world: &mut World| {
         let config = world.boot_config(1);
@@ -83,10 +97,17 @@ fn storm(seed: u64, steps: usize) {
     let durable_only = seed.is_multiple_of(2);
     for _ in 0..steps {
         step(&mut world, durable_only);
+        if seed % 3 == 0 && world.prng.chance(1, 300) {
+            fault(&mut world);
+        }
+        if world.prng.chance(1, 100) {
+            world.disk.faults.retain(|(_, _, errno)| *errno != 28);
+        }
         if !world.prng.chance(1, 250) {
             continue;
         }
         if world.prng.chance(1, 4) {
+            world.disk.faults.retain(|(_, _, errno)| *errno != 28);
             world.stop();
         }
         if durable_only {
@@ -107,13 +128,17 @@ fn storm(seed: u64, steps: usize) {
         world.reboot();
         world.check_all_reads();
     }
+    world.disk.faults.retain(|(_, _, errno)| *errno != 28);
     world.settle();
     world.check_all_reads();
 }
 
 #[test]
 fn bug_kafka_catalogue_random_histories_lose_and_change_nothing() {
-    for seed in 0..60 {
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let first = number("CORETIDE_STORE_FIRST", 0);
+    for seed in first..first + number("CORETIDE_STORE_SEEDS", 60) {
+        println!("CORETIDE_STORE_FIRST={seed} CORETIDE_STORE_SEEDS=1");
         storm(seed, 1500);
     }
 }
