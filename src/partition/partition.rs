@@ -364,6 +364,17 @@ impl Partition {
         if !self.config.cleanup_policy.delete {
             return Err(DeleteRecordsError::NotDeletable);
         }
+        self.advance_log_start(store, now, offset)
+    }
+
+    /// What DeleteRecords does, whatever the topic's policy: for the machines that repeat their live state in place of
+    /// compaction.
+    pub fn advance_log_start(
+        &mut self,
+        store: &mut Store,
+        now: Now,
+        offset: i64,
+    ) -> Result<(i64, CommitSeq), DeleteRecordsError> {
         if store.is_offline(self.key).is_some() {
             return Err(DeleteRecordsError::Offline);
         }

@@ -1,7 +1,5 @@
 //! ListGroups: every coordinator is asked; filters by state (KIP-518) and type (KIP-848).
 
-use std::sync::Arc;
-
 use coretide_controller::names::CONSUMER_OFFSETS;
 use coretide_coordinator::{Command, GroupError, Reply};
 use coretide_model::TopicPartition;
@@ -63,6 +61,8 @@ fn response(asked: &ListGroupsRequest, replies: Vec<Reply>) -> ListGroupsRespons
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use coretide_coordinator::command::{GroupState, ListedGroup as Listed};
     use coretide_wire::encode_response;

@@ -51,7 +51,7 @@ pub(crate) mod fetch;
 mod fetch_response;
 mod fetch_session;
 mod find_coordinator;
-mod group_wait;
+pub(crate) mod group_wait;
 mod heartbeat;
 mod incremental_alter_configs;
 pub(crate) mod init_producer_id;

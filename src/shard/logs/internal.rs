@@ -7,7 +7,7 @@ use coretide_coordinator::WriteId;
 use coretide_log::batch::VerifiedBatch;
 use coretide_log::store::{Extent, ReadFailure, ReadPlan, ReadReady};
 use coretide_model::TopicPartition;
-use coretide_partition::{AppendOk, Origin};
+use coretide_partition::{AppendOk, DeleteRecordsError, Origin};
 use smallvec::smallvec;
 
 use super::reads::JobOf;
@@ -59,8 +59,9 @@ impl Logs {
     /// Moves the start of an internal log, whose owner does not wait for it.
     pub fn advance_start(&mut self, now: coretide_model::Now, tp: TopicPartition, offset: i64) {
         if let Some(partition) = self.partitions.get_mut(&tp) {
-            let refused = partition.delete_records(&mut self.store, now, offset);
-            debug_assert!(refused.is_ok(), "machines advance their log to what is durable: {refused:?}");
+            let moved = partition.advance_log_start(&mut self.store, now, offset);
+            let is_expected = matches!(moved, Ok(_) | Err(DeleteRecordsError::Offline));
+            debug_assert!(is_expected, "machines advance their log to what is durable: {moved:?}");
         }
     }
 }

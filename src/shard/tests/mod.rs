@@ -4,6 +4,7 @@
 mod admin;
 mod disk;
 mod fetch;
+mod groups;
 mod life;
 mod produce;
 mod rig;
