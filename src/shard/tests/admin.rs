@@ -1,6 +1,7 @@
 //! Topics, configurations and the cluster over real frames, through every shard.
 
-use coretide_model::TopicId;
+use coretide_model::{ShardId, TopicId};
+use coretide_partition::{Isolation, ListTarget};
 use coretide_wire::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource as ReplacedResource, AlterConfigsResponse,
     AlterableConfig as ReplacedConfig,
@@ -29,6 +30,9 @@ use coretide_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, M
 use coretide_wire::messages::produce::ProduceResponse;
 
 use super::rig::{Rig, batch, produce, produced};
+use crate::mail::{Answer, Ask, PartitionAsk, PartitionQuestion, PartitionReply, ReqId};
+use crate::placement::METADATA_PARTITION;
+use crate::{Event, Mail, Output};
 
 fn metadata_of(name: &str) -> MetadataRequest {
     let topic = MetadataRequestTopic { name: Some(name.into()), ..MetadataRequestTopic::default() };
@@ -224,4 +228,75 @@ fn the_cluster_and_its_resources() {
     let rows: Vec<_> =
         listed.config_resources.iter().map(|found| (found.resource_type, found.resource_name.as_str())).collect();
     assert_eq!(rows, [(2, "t"), (4, "9")]);
+}
+
+/// What the shards believe, in the words of the metadata log.
+fn beliefs(rig: &Rig) -> Vec<Vec<coretide_controller::Record>> {
+    rig.shards.iter().map(|shard| shard.image.to_records()).collect()
+}
+
+#[test]
+fn the_clusters_state_survives_a_restart_under_any_number_of_shards() {
+    let mut rig = Rig::new(2);
+    let gone = rig.create("gone", 2, &[]);
+    rig.create("t", 3, &[("retention.ms", "5"), ("cleanup.policy", "compact")]);
+    rig.create("u", 1, &[]);
+    let conn = rig.open(1);
+    let _: DeleteTopicsResponse = rig.call(conn, 6, &deletion(gone));
+    let config = AlterableConfig { name: "message.max.bytes".into(), config_operation: 0, value: Some("4321".into()) };
+    let resource = AlterConfigsResource { resource_type: 4, resource_name: "1".into(), configs: vec![config] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let _: IncrementalAlterConfigsResponse = rig.call(conn, 1, &request);
+    let before = beliefs(&rig).remove(0);
+    assert!(before.len() > 8, "{before:?}");
+    for shards in [2, 1, 3] {
+        rig = rig.restart(shards, &[]);
+        assert!(beliefs(&rig).iter().all(|belief| *belief == before), "{shards} shards");
+        let max_message_bytes = |shard: &crate::Shard| shard.image.topic_named("u").unwrap().config.max_message_bytes;
+        assert!(rig.shards.iter().all(|shard| max_message_bytes(shard) == 4321));
+    }
+}
+
+/// Asks shard 0 as shard 1 would, and reads its answer off the outputs.
+fn metadata_log_start(rig: &mut Rig) -> i64 {
+    let ask = PartitionQuestion::ListOffsets {
+        target: ListTarget::Earliest,
+        isolation: Isolation::ReadUncommitted,
+        current_leader_epoch: -1,
+    };
+    let ask = Ask::Partitions(vec![PartitionAsk { tp: METADATA_PARTITION, place: 0, ask }]);
+    let mail = Mail::Ask { id: ReqId(u64::MAX), place: 0, ask: Box::new(ask) };
+    let mut out = Vec::new();
+    rig.shards[0].handle(rig.now, Event::Mail { from: ShardId(1), mail }, &mut out);
+    let found = out.into_iter().find_map(|output| match output {
+        Output::Mail { mail: Mail::Answer { answer, .. }, .. } => Some(*answer),
+        _ => None,
+    });
+    match found {
+        Some(Answer::Partitions(mut answers)) => match answers.remove(0).answer {
+            Ok(PartitionReply::ListOffsets(listed)) => listed.offset,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_metadata_log_that_grew_is_replaced_by_its_snapshot() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 3, &[]);
+    let conn = rig.open(1);
+    for round in 0..10_100 {
+        let config =
+            AlterableConfig { name: "retention.ms".into(), config_operation: 0, value: Some(round.to_string()) };
+        let resource = AlterConfigsResource { resource_type: 2, resource_name: "t".into(), configs: vec![config] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let changed: IncrementalAlterConfigsResponse = rig.call(conn, 1, &request);
+        assert_eq!(changed.responses[0].error_code, 0);
+    }
+    assert!(metadata_log_start(&mut rig) > 10_000);
+    let before = beliefs(&rig).remove(0);
+    rig = rig.restart(2, &[]);
+    assert!(beliefs(&rig).iter().all(|belief| *belief == before));
+    assert_eq!(rig.shards[0].image.topic_named("t").unwrap().config.retention_ms, 10_099);
 }
