@@ -5,6 +5,7 @@ mod admin;
 mod disk;
 mod fetch;
 mod groups;
+mod hostile;
 mod life;
 mod produce;
 mod rig;
