@@ -1,3 +1,5 @@
+//! Reading the batches of a fetch answer: positions, transactions, damage.
+
 use super::*;
 use bytes::BytesMut;
 use coretide_log::batch::patch;

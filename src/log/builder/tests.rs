@@ -1,3 +1,5 @@
+//! What is built is read back, here and by another implementation.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Every codec: round trips, both forms of snappy, caps, and input that lies.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The search by time is exact to the record, whatever the codec.
+
 use proptest::prelude::*;
 
 use super::*;
