@@ -1,6 +1,7 @@
 //! `coretide serve`: the broker.
 //! Must never touch: configuration keys (the node knows them).
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -46,6 +47,7 @@ pub struct ServeArgs {
 pub fn run(arguments: &ServeArgs) -> Result<(), CliError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     log.try_init().map_err(|error| CliError::Serve(format!("logging cannot be set up: {error}")))?;
     let options = ServeOptions {
         config_file: arguments.config.clone(),

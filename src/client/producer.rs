@@ -389,13 +389,13 @@ impl Producer {
 }
 
 fn refusal(answer: &PartitionProduceResponse) -> Option<String> {
-    let first = answer.record_errors.first().map(|error| {
-        let message = error.batch_index_error_message.clone().unwrap_or_default();
-        format!("record {} of the batch: {message}", error.batch_index)
-    });
+    let first = answer.record_errors.first();
+    let first = first.and_then(|error| Some((error.batch_index, error.batch_index_error_message.clone()?)));
     match (answer.error_message.clone(), first) {
-        (Some(message), Some(first)) => Some(format!("{message} ({first})")),
-        (message, first) => message.or(first),
+        (Some(message), Some((_, reason))) if message.contains(&reason) => Some(message),
+        (Some(message), Some((index, reason))) => Some(format!("{message} (record {index} of the batch: {reason})")),
+        (None, Some((index, reason))) => Some(format!("record {index} of the batch: {reason}")),
+        (message, None) => message,
     }
 }
 

@@ -55,7 +55,7 @@ pub enum BatchError {
     #[error("{bytes} bytes follow the last record")]
     TrailingBytes { bytes: u64 },
     /// Well-formed records that this topic does not take.
-    #[error("{} records were rejected, the first one: {}", .rejected.len(), first_reason(.rejected))]
+    #[error("records rejected: {}; the first is {}", .rejected.len(), first_reason(.rejected))]
     Rejected { rejected: Vec<RecordError> },
 }
 
