@@ -110,13 +110,13 @@ impl HotFiles {
     }
 
     /// The file to write; `direct` where the file system can.
-    pub fn to_write(&mut self, file: FileId, direct: bool) -> Result<Arc<HotFile>, IoError> {
+    pub fn writable(&mut self, file: FileId, direct: bool) -> Result<Arc<HotFile>, IoError> {
         let (root, direct) = (&self.root, direct && self.direct);
         self.writing.get((file, direct), |file| HotFile::open(root, &file.path(), direct)).map_err(to_io_error)
     }
 
     /// The file to send from, through the page cache.
-    pub fn to_read(&mut self, file: FileId) -> std::io::Result<Arc<File>> {
+    pub fn readable(&mut self, file: FileId) -> std::io::Result<Arc<File>> {
         let root = &self.root;
         self.reading.get((file, false), |file| File::open(root.join(file.path())).map(Arc::new))
     }
@@ -139,12 +139,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let mut files = HotFiles::new(dir.path(), false);
         let file = || FileId::Partition { dir: Arc::from("t-0"), name: "x" };
-        let first = files.to_write(file(), true).expect("made with its folder");
-        assert!(Arc::ptr_eq(&first, &files.to_write(file(), true).expect("open already")));
+        let first = files.writable(file(), true).expect("made with its folder");
+        assert!(Arc::ptr_eq(&first, &files.writable(file(), true).expect("open already")));
         std::fs::rename(dir.path().join("t-0"), dir.path().join("t-0-gone")).expect("renamed");
-        assert!(Arc::ptr_eq(&first, &files.to_write(file(), true).expect("not forgotten yet")));
+        assert!(Arc::ptr_eq(&first, &files.writable(file(), true).expect("not forgotten yet")));
         files.forget(&["t-0".to_string()]);
-        assert!(!Arc::ptr_eq(&first, &files.to_write(file(), true).expect("made again")));
+        assert!(!Arc::ptr_eq(&first, &files.writable(file(), true).expect("made again")));
         assert!(dir.path().join("t-0/x").exists());
     }
 
@@ -153,7 +153,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let mut files = HotFiles::new(dir.path(), false);
         for no in 0..HOT_FILES_MAX as u32 + 5 {
-            files.to_write(FileId::Journal { shard: 0, no }, false).expect("made");
+            files.writable(FileId::Journal { shard: 0, no }, false).expect("made");
         }
         assert_eq!(files.writing.files.len(), HOT_FILES_MAX);
         let newest = (FileId::Journal { shard: 0, no: HOT_FILES_MAX as u32 + 4 }, false);

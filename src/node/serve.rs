@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 
-use coretide_log::store::{Boot, BootConfig, BootReport, ShardRecovered};
+use coretide_log::store::{Boot, BootConfig, BootError, BootReport, ShardRecovered};
 use coretide_model::{BrokerConfig, ShardId};
 use coretide_reactor::background::{Background, BackgroundKind, BackgroundOptions};
 use coretide_reactor::fs::Disk;
@@ -171,7 +171,10 @@ fn recover(path: &Path, direct: bool, config: &BrokerConfig, shards: u16) -> Res
         limits: store_limits(config),
     };
     let disk = Disk::new(path, direct);
-    let report = run_job(&disk, Boot::new(boot)).map_err(|error| refuse(error.to_string()))?;
+    let report = run_job(&disk, Boot::new(boot)).map_err(|error| match &error {
+        BootError::Io(io) if io.is_no_space() => refuse(format!("the disk is full; free some space ({error})")),
+        _ => refuse(error.to_string()),
+    })?;
     report.notes.iter().for_each(|note| tracing::warn!("{note}"));
     tracing::info!(clean = report.clean, bytes_read = report.bytes_read, "recovered");
     Ok(report)

@@ -78,7 +78,7 @@ pub(crate) enum Task {
 }
 
 pub(crate) enum TaskOutput {
-    Job(JobOutput),
+    Job(Box<JobOutput>),
     One(OpResult),
 }
 
@@ -89,7 +89,7 @@ impl BackgroundJob for Task {
         match self {
             Task::Job(job) => match job.step(results.into_iter().map(to_op_result).collect()) {
                 Step::Do(ops) => JobStep::Do(ops.into_iter().map(to_file_op).collect()),
-                Step::Done(output) => JobStep::Done(TaskOutput::Job(output)),
+                Step::Done(output) => JobStep::Done(TaskOutput::Job(Box::new(output))),
             },
             Task::One(op) => match (op.take(), results.pop()) {
                 (Some(op), _) => JobStep::Do(vec![to_file_op(op)]),
@@ -246,7 +246,7 @@ impl Shell {
             active = true;
             self.files.forget(&finished.gone);
             let event = match finished.output {
-                TaskOutput::Job(output) => Event::JobDone { id: finished.id, output },
+                TaskOutput::Job(output) => Event::JobDone { id: finished.id, output: *output },
                 TaskOutput::One(result) => Event::IoDone { id: finished.id, result },
             };
             self.shard.handle(now, event, out);
@@ -301,7 +301,7 @@ impl Shell {
         let mut lost = None;
         let parts = extents.into_iter().map_while(|extent| match extent {
             Extent::Hot(bytes) => Some(Part::Bytes(bytes)),
-            Extent::File { file, at, len } => match files.to_read(file) {
+            Extent::File { file, at, len } => match files.readable(file) {
                 Ok(file) => Some(Part::File(FilePart { file, at, len })),
                 Err(error) => {
                     lost = Some(error);
@@ -319,8 +319,8 @@ impl Shell {
     /// Writes and syncs go to the hot ring; whatever may block goes to the background.
     fn io(&mut self, id: u64, op: Op) -> std::io::Result<()> {
         let opened = match &op {
-            Op::Write { file, direct, .. } => self.files.to_write(file.clone(), *direct),
-            Op::Sync { file } => self.files.to_write(file.clone(), false),
+            Op::Write { file, direct, .. } => self.files.writable(file.clone(), *direct),
+            Op::Sync { file } => self.files.writable(file.clone(), false),
             _ => {
                 self.background.submit(id, Task::One(Some(op)));
                 return Ok(());

@@ -85,7 +85,10 @@ impl FileError {
     /// From the system's answer.
     pub fn new(op: &'static str, path: &str, error: &io::Error) -> FileError {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        FileError { op, path: path.to_string(), errno, message: error.to_string() }
+        let message = error.to_string();
+        // The number is a field of its own.
+        let words = message.split(" (os error").next().unwrap_or_default().to_string();
+        FileError { op, path: path.to_string(), errno, message: words }
     }
 }
 

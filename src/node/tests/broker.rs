@@ -262,6 +262,36 @@ fn wrong_starts_end_with_one_clear_message() {
     assert!(error.contains("format 99") && error.contains("newer version"), "{error}");
 }
 
+/// A small file system of its own; unmounted in the end.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new(options: &str) -> Option<Mounted> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Mounted(dir))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        assert!(unmounted.expect("umount is there").success());
+    }
+}
+
+#[test]
+fn full_and_read_only_disks_are_named_at_the_start() {
+    let (Some(small), Some(fixed)) = (Mounted::new("size=2m"), Mounted::new("size=2m,ro")) else {
+        println!("not run: mounting a file system needs root");
+        return;
+    };
+    let error = refusal(small.0.path(), &["--listen", "127.0.0.1:0", "--shards", "1"]);
+    assert!(error.contains("the disk is full"), "{error}");
+    let error = refusal(&fixed.0.path().join("data"), &["--listen", "127.0.0.1:0"]);
+    assert!(error.contains("read-only"), "{error}");
+}
+
 #[test]
 fn a_file_system_in_memory_works() {
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
