@@ -112,7 +112,7 @@ pub(crate) fn route(api: ApiKey) -> Option<Route> {
         ApiKey::Fetch => overlapping(fetch::handle),
         ApiKey::ListOffsets => alone(list_offsets::handle),
         ApiKey::Metadata => alone(metadata::handle),
-        ApiKey::OffsetCommit => alone(offset_commit::handle),
+        ApiKey::OffsetCommit => overlapping(offset_commit::handle),
         ApiKey::OffsetFetch => alone(offset_fetch::handle),
         ApiKey::FindCoordinator => alone(find_coordinator::handle),
         ApiKey::JoinGroup => alone(join_group::handle),

@@ -161,6 +161,26 @@ fn c2_a_commit_is_answered_when_it_is_durable() {
 }
 
 #[test]
+fn commits_of_one_connection_share_a_flush_and_the_last_one_counts() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 1, &[]);
+    let conn = rig.open(0);
+    find(&mut rig, conn);
+    rig.hold_io = true;
+    for offset in 0..20 {
+        rig.push(conn, 8, &commit("g", "t", offset));
+    }
+    rig.run();
+    rig.release_io();
+    for _ in 0..20 {
+        let answer: OffsetCommitResponse = rig.receive(conn);
+        assert_eq!(errors(&answer), [0, 3]);
+    }
+    let expected = [("g".to_string(), "t".to_string(), 0, 19)];
+    assert_eq!(committed(&mut rig, conn, &["g"]), expected);
+}
+
+#[test]
 fn bug_kafka_15784_a_commit_whose_write_failed_is_refused_and_has_not_happened() {
     let mut rig = Rig::new(2);
     rig.create("t", 1, &[]);
@@ -242,7 +262,7 @@ fn a_long_log_of_commits_is_cut() {
     }
     let partition = partition_of("g", 50);
     let asked = ListOffsetsPartition { partition_index: partition, timestamp: -2, ..Default::default() };
-    let topic = ListOffsetsTopic { name: "__consumer_offsets".into(), partitions: vec![asked], ..Default::default() };
+    let topic = ListOffsetsTopic { name: "__consumer_offsets".into(), partitions: vec![asked] };
     let asked = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
     let listed: ListOffsetsResponse = rig.call(conn, 5, &asked);
     assert!(listed.topics[0].partitions[0].offset > 10_000, "{listed:?}");
