@@ -45,7 +45,7 @@ impl StartLines<'_> {
             refused => refused.iter().for_each(|refusal| line("refused", refusal)),
         }
         let first = addresses.first().map_or("127.0.0.1:9092", String::as_str);
-        line("try", &format!("echo hello | coretide produce --bootstrap {first} greetings"));
+        line("try", &format!("echo hello | coretide produce --bootstrap {first} --create greetings"));
         format!("coretide {}\n{text}ready {}", env!("CARGO_PKG_VERSION"), addresses.join(","))
     }
 

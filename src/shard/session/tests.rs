@@ -1,3 +1,5 @@
+//! Tests of sessions: frames, slots, the order of answers.
+
 use super::*;
 use proptest::prelude::*;
 
