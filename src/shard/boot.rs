@@ -144,7 +144,7 @@ impl Shard {
     /// Looks whether the stop can go on.
     pub(crate) fn on_quiet(&mut self) {
         if self.phase == (Phase::Draining { told: false }) {
-            let in_progress = self.sessions.values().any(|session| session.in_progress() > 0);
+            let in_progress = self.sessions.values().any(|session| !session.is_closing() && session.in_progress() > 0);
             if !in_progress && self.pending.len() == 0 {
                 self.tell_drained();
             }

@@ -204,8 +204,7 @@ impl Shard {
         if failed && !session.is_closing() {
             self.metrics.connections_faulted += 1;
             self.memory.give(backlog_cost(session));
-            session.stop();
-            self.out.push(Output::Close { conn: head.conn });
+            session.end(&mut self.out);
         }
         self.dirty.push(head.conn);
     }
@@ -272,10 +271,7 @@ impl Shard {
     /// Ends a connection whatever is in progress on it.
     pub(crate) fn close_now(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if !session.is_closing() {
-            self.memory.give(backlog_cost(session));
-            session.stop();
-        }
-        self.out.push(Output::Close { conn });
+        self.memory.give(backlog_cost(session));
+        session.end(&mut self.out);
     }
 }

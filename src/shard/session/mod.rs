@@ -58,7 +58,10 @@ pub(crate) struct Session {
     unsent: VecDeque<(u64, u64)>,
     unsent_bytes: u64,
     held_bytes: u64,
+    /// No more requests begin.
     closing: bool,
+    /// The driver was told to close it: nothing more is sent.
+    ended: bool,
 }
 
 impl Session {
@@ -79,6 +82,7 @@ impl Session {
             unsent_bytes: 0,
             held_bytes: 0,
             closing: false,
+            ended: false,
         }
     }
 
@@ -157,11 +161,21 @@ impl Session {
         self.backlog_bytes = 0;
     }
 
+    /// Ends the connection now. What is in progress is abandoned when the driver says that it is closed.
+    pub fn end(&mut self, out: &mut Vec<Output>) {
+        self.stop();
+        if !std::mem::replace(&mut self.ended, true) {
+            out.push(Output::Close { conn: self.conn });
+        }
+    }
+
     /// Sends everything at the head of the line that is ready. Returns the bytes of the responses and how many of them
     /// are in memory.
     pub fn drain(&mut self, out: &mut Vec<Output>) -> (u64, u64) {
         let (mut sent_bytes, mut held_bytes) = (0, 0);
-        while let Some(place) = self.line.front() {
+        while !self.ended
+            && let Some(place) = self.line.front()
+        {
             if let Place::Waiting(_) = place {
                 break;
             }
@@ -174,11 +188,7 @@ impl Session {
                     held_bytes += held;
                     out.push(Output::Send { conn: self.conn, response });
                 }
-                Place::Close => {
-                    out.push(Output::Close { conn: self.conn });
-                    self.head += self.line.len() as u64;
-                    self.line.clear();
-                }
+                Place::Close => self.end(out),
                 Place::Silent | Place::Waiting(_) => {}
             }
         }

@@ -70,6 +70,23 @@ fn a_close_leaves_after_what_was_asked_before_it_and_drops_what_came_behind() {
 }
 
 #[test]
+fn what_is_answered_after_the_end_goes_nowhere() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 6]);
+    let places: Vec<u64> = (0..3).map(|_| begin(&mut session).unwrap().1).collect();
+    session.waits(places[1], ReqId(7));
+    let mut out = Vec::new();
+    session.close_at(places[0]);
+    session.drain(&mut out);
+    assert_eq!(sent(&mut out), [u8::MAX]);
+    session.answer(places[2], response(6));
+    assert_eq!(session.drain(&mut out), (0, 0));
+    session.end(&mut out);
+    assert!(out.is_empty(), "it is closed once");
+    assert_eq!(session.waiting().collect::<Vec<_>>(), [ReqId(7)], "what still waits is to be abandoned");
+}
+
+#[test]
 fn a_request_without_response_counts_until_it_is_over_but_holds_up_no_response() {
     let mut session = session();
     push(&mut session, &[2, 4, 1]);
