@@ -229,3 +229,95 @@ fn to_response(response: FetchResponse<Extent>) -> Response {
         .collect();
     Response { extents, bytes: response.bytes }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use coretide_log::io::{FileId, SegmentFile};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::handlers::fetch_session::Wanted;
+    use coretide_model::{TopicId, TopicPartition};
+
+    /// Batches of these sizes, cut into extents at these places.
+    fn hot(sizes: &[usize], cuts: &[usize]) -> Extents {
+        let mut all = Vec::new();
+        for size in sizes {
+            let mut batch = vec![0u8; *size];
+            batch[8..12].copy_from_slice(&((*size - LENGTH_OVERHEAD_BYTES) as i32).to_be_bytes());
+            all.extend(batch);
+        }
+        let all = Bytes::from(all);
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (all.len() + 1)).collect();
+        cuts.extend([0, all.len()]);
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts.windows(2).map(|ends| Extent::Hot(all.slice(ends[0]..ends[1]))).collect()
+    }
+
+    fn file(len: u32) -> Extents {
+        let file = FileId::Segment { dir: Arc::from("t-0"), base_offset: 0, kind: SegmentFile::Log };
+        Extents::from_iter([Extent::File { file, at: 0, len }])
+    }
+
+    fn granted(budget: &mut Budget, max_bytes: i32, extents: Extents) -> usize {
+        let bytes = extents.iter().map(Extent::len).sum();
+        let wanted = Wanted { current_leader_epoch: -1, fetch_offset: 0, last_fetched_epoch: -1, max_bytes };
+        let tp = TopicPartition { topic_id: TopicId(1), partition: 0 };
+        let part = Part { topic: TopicKey::Id(TopicId(1)), index: 0, wanted, order: 0, tp: Ok(tp), read: None };
+        let read = ReadPart {
+            place: 0,
+            error: ErrorCode::None,
+            marks: NO_MARKS,
+            diverging: None,
+            aborted: None,
+            extents,
+            bytes,
+            from_disk: false,
+        };
+        budget.grant(&part, &read)
+    }
+
+    #[test]
+    fn f2_the_first_records_go_whole_and_the_rest_within_both_limits() {
+        let mut budget = Budget::new(1000);
+        assert_eq!(granted(&mut budget, 5000, Extents::new()), 0, "nothing is no first batch");
+        assert_eq!(granted(&mut budget, 10, hot(&[700], &[])), 700, "larger than its limit, but the first");
+        assert_eq!(granted(&mut budget, 5000, hot(&[200, 200], &[])), 200, "300 are left");
+        assert_eq!(granted(&mut budget, 50, hot(&[60], &[])), 0, "its own limit");
+        assert_eq!(granted(&mut budget, 5000, file(101)), 0, "batches in files are not known");
+        assert_eq!(granted(&mut budget, 5000, file(100)), 100);
+        assert_eq!(granted(&mut budget, 5000, hot(&[61], &[])), 0, "nothing is left");
+        let mut budget = Budget::new(10);
+        assert_eq!(granted(&mut budget, 10, file(4000)), 4000, "KIP-74");
+    }
+
+    proptest! {
+        #[test]
+        fn only_whole_batches_are_cut_off_however_they_lie_in_memory(
+            sizes in proptest::collection::vec(61usize..300, 1..8),
+            cuts in proptest::collection::vec(any::<usize>(), 0..6),
+            limit in 0usize..2000,
+        ) {
+            let mut expected = 0;
+            for size in &sizes {
+                if expected + size > limit {
+                    break;
+                }
+                expected += size;
+            }
+            let whole = whole_batches(&hot(&sizes, &[]), limit);
+            prop_assert_eq!(whole, expected);
+            let extents = hot(&sizes, &cuts);
+            let whole = whole_batches(&extents, limit);
+            prop_assert!(whole <= expected, "a head across two extents ends the search early");
+            let ends: Vec<usize> = sizes.iter().scan(0, |end, size| { *end += size; Some(*end) }).collect();
+            prop_assert!(whole == 0 || ends.contains(&whole));
+            let kept = cut(extents, whole);
+            prop_assert_eq!(kept.iter().map(Extent::len).sum::<usize>(), whole);
+        }
+    }
+}

@@ -210,10 +210,14 @@ impl Rig {
     }
 
     pub fn open(&mut self, shard: usize) -> ConnId {
+        let peer = format!("10.0.0.{}:1000", (self.conns.len() + 1) % 250);
+        self.open_from(shard, peer)
+    }
+
+    pub fn open_from(&mut self, shard: usize, peer: String) -> ConnId {
         let conn = ConnId(self.conns.len() as u64 + 1);
         self.conns.insert(conn, Conn { shard, ..Conn::default() });
-        let peer = format!("10.0.0.{}:1000", conn.0 % 250).parse().unwrap();
-        self.event(shard, Event::Opened { conn, listener: ListenerId(0), peer });
+        self.event(shard, Event::Opened { conn, listener: ListenerId(0), peer: peer.parse().unwrap() });
         conn
     }
 

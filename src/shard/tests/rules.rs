@@ -4,6 +4,7 @@ use bytes::Bytes;
 use coretide_model::ConnId;
 use coretide_wire::api::SERVED;
 use coretide_wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use coretide_wire::messages::produce::ProduceResponse;
 use coretide_wire::{ApiKey, Message, Reader, encode_request};
 
@@ -209,4 +210,51 @@ fn every_route_is_a_served_api() {
         assert!(routed || served.key != ApiKey::Produce, "{served:?}");
     }
     assert!(crate::handlers::route(ApiKey::SaslHandshake).is_none());
+}
+
+#[test]
+fn w11_while_memory_is_spent_who_takes_nothing_is_cut_off_and_the_others_go_on() {
+    let memory = [("coretide.shard.memory.bytes", "16777216"), ("coretide.shard.cache.bytes", "1048576")];
+    let mut rig = Rig::with(1, &memory);
+    rig.create("t", 1, &[("max.message.bytes", "10000000")]);
+    let (writer, slow) = (rig.open(0), rig.open(0));
+    let large = vec![7u8; 6 << 20];
+    for _ in 0..3 {
+        let response: ProduceResponse = rig.call(writer, 9, &produce("t", -1, &[(0, batch(&[&large]))]));
+        assert_eq!(produced(&response)[0].1, 0);
+    }
+    rig.slow_readers = true;
+    let request = FetchRequest {
+        min_bytes: 1,
+        max_bytes: 50 << 20,
+        session_epoch: -1,
+        topics: vec![FetchTopic {
+            topic: "t".into(),
+            partitions: vec![FetchPartition { fetch_offset: 2, partition_max_bytes: 50 << 20, ..Default::default() }],
+            ..Default::default()
+        }],
+        ..FetchRequest::default()
+    };
+    let more: Vec<ConnId> = (0..3).map(|_| rig.open(0)).collect();
+    for conn in &more {
+        rig.send(*conn, 12, &request);
+    }
+    assert!(rig.conns[&slow].paused && rig.conns[&writer].paused, "three unread responses are too much");
+    rig.advance_ms(4000);
+    assert!(!more.iter().any(|conn| rig.conns[conn].closed));
+    rig.advance_ms(2000);
+    assert!(more.iter().all(|conn| rig.conns[conn].closed));
+    assert!(!rig.conns[&slow].closed && !rig.conns[&slow].paused && !rig.conns[&writer].paused);
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0);
+}
+
+#[test]
+fn connections_of_one_address_are_limited() {
+    let mut rig = Rig::with(1, &[("max.connections.per.ip", "1"), ("max.connections.per.ip.overrides", "10.0.0.7:3")]);
+    let mut open = |shard, host: u8| {
+        let conn = rig.open_from(shard, format!("10.0.0.{host}:9"));
+        rig.conns[&conn].closed
+    };
+    assert_eq!([open(0, 1), open(0, 1), open(0, 2)], [false, true, false]);
+    assert_eq!([open(0, 7), open(0, 7), open(0, 7), open(0, 7)], [false, false, false, true]);
 }
