@@ -95,6 +95,8 @@ impl Broker {
         let Some(own) = &mut self.own else { return Ok(()) };
         let mut command = Command::new(&own.binary);
         command.arg("serve").arg("--data").arg(&own.data).args(["--listen", &self.bootstrap, "--shards", "2"]);
+        // kcat makes topics only by asking for them, and must get three partitions, too.
+        command.args(["--override", "num.partitions=3"]);
         command.stdin(Stdio::null()).stdout(own.log.appender()?).stderr(own.log.appender()?);
         let spawned = command.spawn();
         let child =

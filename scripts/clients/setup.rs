@@ -71,7 +71,9 @@ fn java(places: &Places, folder: &str, extra: &[String]) -> Result<Recipe, Missi
     let mut path = class_path;
     path.push(":");
     path.push(&classes);
-    let arguments = vec!["-Xmx256m".into(), "-XX:TieredStopAtLevel=1".into(), "-cp".into(), path, "Scenario".into()];
+    let options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"];
+    let mut arguments: Vec<OsString> = options.map(OsString::from).to_vec();
+    arguments.extend([path, "Scenario".into()]);
     Ok(Recipe { program: "java".into(), arguments, environment: Vec::new() })
 }
 
@@ -195,7 +197,7 @@ pub fn kcat(places: &Places) -> Result<Recipe, Missing> {
         }
     }
     need("kcat", &["-V"], "kcat is not installed, and apt-get could not install it")?;
-    Ok(python_recipe("python3".into(), places.source("kcat").join("scenario.py")))
+    Ok(python_recipe("python3".into(), places.source("kcat").join("with_kcat.py")))
 }
 
 fn has(program: &str, probe: &[&str]) -> bool {
