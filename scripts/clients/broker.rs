@@ -98,11 +98,14 @@ impl Broker {
         // kcat makes topics only by asking for them, and must get three partitions, too.
         command.args(["--override", "num.partitions=3"]);
         command.stdin(Stdio::null()).stdout(own.log.appender()?).stderr(own.log.appender()?);
+        let said_before = own.log.text().len();
         let spawned = command.spawn();
         let child =
             own.child.insert(spawned.map_err(|error| format!("{} did not start: {error}", own.binary.display()))?);
+        let ready = format!("ready {}", self.bootstrap);
         let started = Instant::now();
-        while TcpStream::connect(&self.bootstrap).is_err() {
+        // Its own word, then the port: a killed broker's port may take connections for a moment after its end.
+        while !own.log.text()[said_before..].contains(&ready) || TcpStream::connect(&self.bootstrap).is_err() {
             if matches!(child.try_wait(), Ok(Some(_))) {
                 return Err(format!("the broker ended at its start; {}", own.log.tail()));
             }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use coretide_log::store::{Boot, BootConfig, BootError, BootReport, ShardRecovered};
 use coretide_model::{BrokerConfig, ShardId};
@@ -32,6 +33,9 @@ const IMPATIENT_EXIT_CODE: i32 = 130;
 /// Connections that may wait to be accepted, even if `socket.listen.backlog.size` (50 by default) says less: when the queue
 /// is full, the kernel drops what comes and the client tries again after a whole second.
 const BACKLOG_MIN: i32 = 1024;
+/// How long a port in use is tried again at the start, and how often.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
+const PORT_RETRY: Duration = Duration::from_millis(5);
 /// Descriptors below which many connections and partitions run out of them.
 const OPEN_FILES_WANTED: u64 = 10_000;
 
@@ -137,7 +141,7 @@ fn bind_listeners(mut config: BrokerConfig) -> Result<(BrokerConfig, Listeners),
         let refuse = |reason: String| ServeError::Listen { address: address.clone(), reason };
         let mut found = (host, listener.port).to_socket_addrs().map_err(|error| refuse(error.to_string()))?;
         let target = found.next().ok_or_else(|| refuse("the name has no address".to_string()))?;
-        let socket = Bound::new(target).map_err(|error| refuse(bind_reason(&error)))?;
+        let socket = bind_patiently(target).map_err(|error| refuse(bind_reason(&error)))?;
         let real = socket.address().map_err(|error| refuse(error.to_string()))?;
         listener.port = real.port();
         if listener.advertised.is_none() {
@@ -147,6 +151,20 @@ fn bind_listeners(mut config: BrokerConfig) -> Result<(BrokerConfig, Listeners),
         bound.push((listener.name.clone(), socket));
     }
     Ok((config, bound))
+}
+
+/// A killed broker's sockets outlive it by the moment that the kernel takes to tear its rings down, so a port in use is
+/// tried again for [`PORT_PATIENCE`].
+fn bind_patiently(target: SocketAddr) -> std::io::Result<Bound> {
+    let started = Instant::now();
+    loop {
+        match Bound::new(target) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && started.elapsed() < PORT_PATIENCE => {
+                std::thread::sleep(PORT_RETRY);
+            }
+            other => return other,
+        }
+    }
 }
 
 fn bind_reason(error: &std::io::Error) -> String {
@@ -418,5 +436,24 @@ impl Threads {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_a_killed_broker_still_holds_for_a_moment_is_waited_for() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = held.local_addr().expect("bound");
+        let freed = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        assert_eq!(Bound::new(address).map(|_| ()).map_err(|error| error.kind()), Err(std::io::ErrorKind::AddrInUse));
+        let bound = bind_patiently(address).expect("the port is free after a moment");
+        assert_eq!(bound.address().expect("bound"), address);
+        freed.join().expect("no panic");
     }
 }
