@@ -86,7 +86,7 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
 
 /// Sends `signal` (a name such as `TERM`) to a process, or with a leading `-` in `target` to its group.
 pub fn signal(signal: &str, target: &str) {
-    let _ = Command::new("sh").args(["-c", &format!("kill -{signal} -- {target}")]).stderr(Stdio::null()).status();
+    let _ = Command::new("sh").args(["-c", &format!("kill -{signal} {target}")]).stderr(Stdio::null()).status();
 }
 
 /// Kills a process that was started in its own group, and all that it started.

@@ -21,6 +21,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
@@ -121,6 +122,8 @@ public final class Scenario {
                 at += share;
                 wanted.addAll(part);
                 produce("log", part, Map.of("compression.type", codec, "acks", acks, "enable.idempotence", acks.equals("all")));
+                // Nobody says when acks=0 is there, and the next producer has another connection.
+                until(() -> ends("log", PARTITIONS) == wanted.size(), wanted.size() + " records after acks=" + acks);
             }
         }
         produced = wanted.size();
@@ -429,6 +432,19 @@ public final class Scenario {
                 sent.add(producer.send(new ProducerRecord<>(topic(of), bytes(pair.key), bytes(pair.value))));
             }
             all(sent);
+        }
+    }
+
+    /** The sum of the partitions' ends. */
+    private long ends(String of, int partitions) {
+        Map<TopicPartition, OffsetSpec> places = new HashMap<>();
+        for (int partition = 0; partition < partitions; partition++) {
+            places.put(new TopicPartition(topic(of), partition), OffsetSpec.latest());
+        }
+        try {
+            return admin.listOffsets(places).all().get().values().stream().mapToLong(end -> end.offset()).sum();
+        } catch (ExecutionException | InterruptedException error) {
+            throw new AssertionError(error);
         }
     }
 

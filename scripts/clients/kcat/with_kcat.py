@@ -147,6 +147,9 @@ class Adapter:
         said = self.kcat(["-Q", "-t", f"{topic}:{partition}:{timestamp}"]).stdout
         return int(said.split()[-1])
 
+    def end_offsets(self, topic, partitions):
+        return sum(self.offset_for_time(topic, p, -1) for p in range(partitions))
+
     def member(self, topic, group):
         return Member(self.bootstrap, topic, group)
 

@@ -189,6 +189,9 @@ async function codecsAndAcks() {
     const part = lines.slice(index * share, (index + 1) * share);
     wanted.push(...part);
     await produce('log', part.map(([key, value]) => ({ key, value })), { codec, acks });
+    // Nobody says when acks=0 is there, and the next producer has another connection.
+    await until(async () => (await admin.fetchTopicOffsets(topicOf('log'))).reduce((sum, { high }) => sum + Number(high), 0) === wanted.length,
+      `${wanted.length} records after acks=${acks}`);
   }
   produced = wanted.length;
   const found = {}, homes = {}, next = {};

@@ -2,7 +2,7 @@
 
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from scenario import Record, check, main, until
 
@@ -147,6 +147,10 @@ class Adapter:
         reader.close()
         check(not found.error, f"offsets_for_times: {found.error}")
         return found.offset
+
+    def end_offsets(self, topic, partitions):
+        places = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions)}
+        return sum(end.result(20).offset for end in self.admin.list_offsets(places, request_timeout=20).values())
 
     def member(self, topic, group):
         return Member(self.bootstrap, topic, group)

@@ -48,7 +48,7 @@ class Adapter:
 
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
-        self.steady = None
+        self.steady = self.asker = None
         self.admin = KafkaAdminClient(bootstrap_servers=bootstrap)
         print("kafka-python", kafka.__version__, flush=True)
 
@@ -137,6 +137,11 @@ class Adapter:
         found = reader.offsets_for_times({place: timestamp})[place]
         reader.close()
         return None if found is None else found.offset
+
+    def end_offsets(self, topic, partitions):
+        if self.asker is None:
+            self.asker = self.reader()
+        return sum(self.asker.end_offsets([TopicPartition(topic, p) for p in range(partitions)]).values())
 
     def member(self, topic, group):
         # A thread each: 2.0.2 waits in one member's poll() until all members have joined.
