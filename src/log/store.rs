@@ -96,6 +96,7 @@ pub struct Store {
     garbage: Vec<Garbage>,
     disk_full_until_us: Option<u64>,
     retry_at_us: Option<u64>,
+    checkpoint_retry_us: Option<u64>,
     poisoned: Option<IoError>,
     stopping: bool,
     all_finished: bool,
@@ -178,6 +179,7 @@ impl Store {
             garbage: Vec::new(),
             disk_full_until_us: None,
             retry_at_us: None,
+            checkpoint_retry_us: None,
             poisoned: None,
             stopping: false,
             all_finished: false,
@@ -208,6 +210,9 @@ impl Store {
         let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now.mono_us);
         if is_due(self.disk_full_until_us) {
             self.disk_full_until_us = None;
+        }
+        if is_due(self.checkpoint_retry_us) {
+            self.checkpoint_retry_us = None;
         }
         if is_due(self.retry_at_us) {
             self.retry_at_us = None;

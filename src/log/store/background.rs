@@ -154,7 +154,8 @@ impl Store {
             if log.offline.is_some() || log.finished {
                 continue;
             }
-            if log.busy.is_some() || log.direct {
+            let wants_space = log.space_target > log.open().allocated;
+            if log.busy.is_some() || (log.direct && !wants_space) {
                 self.want_destage.insert(key);
                 continue;
             }
@@ -164,6 +165,10 @@ impl Store {
                 self.note_retry(at);
                 continue;
             }
+            if log.direct {
+                self.want_destage.insert(key);
+            }
+            let Some(log) = self.log_mut(key) else { continue };
             if let Some((run, job)) = plan_destage(key, log, committed, stopping, write_bytes) {
                 self.job(Running::Destage(run), StoreJob::destage(job));
             }
@@ -193,6 +198,7 @@ impl Store {
                 Err(error) if error.is_no_space() => {
                     self.checkpoint = CheckpointState::Idle;
                     self.stopped |= clean;
+                    self.checkpoint_retry_us = Some(now.after_ms(RETRY_MS));
                     self.note_full(now);
                 }
                 Err(error) => self.poison(error),
@@ -298,7 +304,8 @@ impl Store {
 
     fn advance_checkpoint(&mut self, aux: AuxFn<'_>) {
         if self.checkpoint == CheckpointState::Idle {
-            if !self.checkpoint_due() || self.is_disk_full() || self.stopping {
+            let last_one_follows = self.stopping && self.planned.is_empty();
+            if !self.checkpoint_due() || self.checkpoint_retry_us.is_some() || last_one_follows {
                 return;
             }
             self.checkpoint = CheckpointState::Wanted(self.ring.newest_file_seq());
@@ -337,9 +344,8 @@ impl Store {
             if !log.announced {
                 continue;
             }
-            let pin = log.pin();
-            replay = replay.min(pin.unwrap_or(CommitSeq::MAX));
-            logs.push(image_of(log, committed, pin));
+            replay = replay.min(log.pin().unwrap_or(CommitSeq::MAX));
+            logs.push(image_of(log, committed));
         }
         let removing = self.running.values().filter_map(|running| match running {
             Running::Remove { garbage } => Some(garbage),
@@ -438,15 +444,20 @@ pub(super) fn plan_destage(
     let from = segment.destaged;
     let committed_end = log.committed_position(segment, committed);
     let is_open = segment.phase == Phase::Open;
-    let complete = (!is_open || stopping) && committed_end == segment.end;
+    // While a direct write is in flight only space may be made.
+    let complete = !log.direct && (!is_open || stopping) && committed_end == segment.end;
     if complete && is_open && segment.end == 0 && !segment.created {
         log.finished = true;
         return None;
     }
-    let to = if complete { segment.end } else { block_floor(committed_end) };
+    let to = match complete {
+        true => segment.end,
+        false if log.direct => from,
+        false => block_floor(committed_end),
+    };
     let space = if is_open && !stopping { log.space_target } else { 0 };
     let (index, times, mut count) = segment.index.encode_pending(to);
-    let flush_index = complete || index.len() + times.len() >= INDEX_FLUSH_BYTES;
+    let flush_index = !log.direct && (complete || index.len() + times.len() >= INDEX_FLUSH_BYTES);
     if !flush_index {
         count = 0;
     }

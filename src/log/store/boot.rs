@@ -483,8 +483,10 @@ impl Boot {
     /// The file in which the chain goes on, or what comes after the last one.
     fn next_file(&mut self) -> Next {
         let expected = self.shard.expected;
-        let found = self.shard.heads.iter().find(|(_, head)| Some(head.chain) == expected);
-        if let Some(&(no, _)) = found {
+        let found = self.shard.heads.iter().position(|(_, head)| Some(head.chain) == expected);
+        if let Some(at) = found {
+            // Each file is read once: the head of a torn commit would lead to it again.
+            let (no, _) = self.shard.heads.swap_remove(at);
             return if self.replay.pending_bytes() > PENDING_MAX_BYTES {
                 Next::Go(self.begin_destage(Some(no)))
             } else {
@@ -659,7 +661,7 @@ impl Boot {
             let image = CheckpointImage {
                 meta: CheckpointMeta { shard, generation, seq, journal_id, clean: true },
                 replay: None,
-                logs: logs.iter().map(|log| image_of(log, 0, None)).collect(),
+                logs: logs.iter().map(|log| image_of(log, 0)).collect(),
                 garbage: Vec::new(),
             };
             ops.extend(checkpoint_ops(&image, slot));

@@ -246,10 +246,10 @@ fn segment_of(image: &SegmentImage) -> Segment {
     }
 }
 
-/// A log as of the last commit before `pin`, or as of `committed`: later commits are replayed from the journal.
-pub fn image_of(log: &Log, committed: CommitSeq, pin: Option<CommitSeq>) -> LogImage {
-    let limit = pin.unwrap_or(CommitSeq::MAX).min(committed + 1);
-    let cut = log.runs.iter().find(|run| run.commit >= limit);
+/// A log as of `committed`, or of an earlier moment from which on the journal is replayed for it.
+pub fn image_of(log: &Log, committed: CommitSeq) -> LogImage {
+    let cut_at = log.checkpoint_cut(committed);
+    let cut = log.runs.get(cut_at);
     let mut segments = Vec::with_capacity(log.segments.len());
     for segment in &log.segments {
         if cut.is_some_and(|run| run.segment < segment.base_offset) {
@@ -257,7 +257,9 @@ pub fn image_of(log: &Log, committed: CommitSeq, pin: Option<CommitSeq>) -> LogI
         }
         let mut tail = Vec::new();
         if segment.phase != Phase::Closed {
-            for run in log.undestaged(segment, limit - 1) {
+            let first = log.first_undestaged(segment);
+            let count = cut_at.saturating_sub(first);
+            for run in log.undestaged(segment, CommitSeq::MAX).take(count) {
                 tail.extend_from_slice(&run.bytes[segment.destaged.saturating_sub(run.position) as usize..]);
             }
         }

@@ -16,6 +16,10 @@ use super::{Store, segment_log};
 use crate::batch::{BatchHeader, VerifiedBatch};
 use crate::io::{Durability, FileId, IoError, Op, OpResult};
 
+/// How much that is not destaged yet a direct write takes along, in units of what is worth a destage: enough for a log to
+/// come back to direct writes after a roll, under full load.
+const DIRECT_CARRY: u64 = 8;
+
 /// An entry of a commit that carries no batches.
 #[derive(Clone, Debug)]
 pub(super) enum Meta {
@@ -226,7 +230,7 @@ impl Store {
         let mut blocked = false;
         let journal_max = self.limits.journal_file_bytes as usize;
         let direct_from = self.limits.direct_from_bytes;
-        let undestaged_max = self.limits.destage_from_bytes as u64;
+        let carry_max = self.limits.destage_from_bytes as u64 * DIRECT_CARRY;
         for &key in &planned.keys {
             let Some(log) = self.logs.get_mut(key.0 as usize).and_then(Option::as_deref_mut) else { continue };
             let due = || log.staged.iter().take_while(|staged| staged.commit <= planned.seq);
@@ -239,10 +243,10 @@ impl Store {
                 continue;
             }
             let first = log.staged.front().expect("a log with pending bytes has a batch").summary;
-            if giant && log.open().must_roll(&log.config, &first, first.size_bytes, now.wall_ms) {
+            if giant && log.open().must_roll(&log.config, &first, now.wall_ms) {
                 log.roll();
             }
-            if can_write_direct(log, planned.seq, pending, if giant { u64::MAX } else { undestaged_max }, now) {
+            if can_write_direct(log, planned.seq, pending, if giant { u64::MAX } else { carry_max }, now) {
                 bytes += head + ENTRY_BYTES + DIRECT_HEAD_BYTES + count * SUMMARY_BYTES + blocks_up(1);
                 directs.push(key);
             } else {
@@ -453,7 +457,7 @@ impl Building {
     fn journal(&mut self, key: LogKey, log: &mut Log, batches: &[Staged], now: Now) {
         let mut rest = batches;
         while let Some(first) = rest.first() {
-            if log.open().must_roll(&log.config, &first.summary, first.summary.size_bytes, now.wall_ms) {
+            if log.open().must_roll(&log.config, &first.summary, now.wall_ms) {
                 log.roll();
             }
             let config = log.config;
@@ -462,7 +466,7 @@ impl Building {
             let (segment, position, before) = (open.base_offset, open.end, open.index.max);
             let mut count = 0;
             for staged in rest {
-                if count > 0 && open.must_roll(&config, &staged.summary, staged.summary.size_bytes, now.wall_ms) {
+                if count > 0 && open.must_roll(&config, &staged.summary, now.wall_ms) {
                     break;
                 }
                 open.note_batch(&config, &staged.summary, now.wall_ms);

@@ -110,14 +110,13 @@ impl SegmentIndex {
         })
     }
 
-    /// Bytes that the offset index will have with all that is pending.
-    pub fn index_bytes_due(&self) -> usize {
-        self.index_bytes as usize + self.pending.len() * INDEX_ENTRY_BYTES
-    }
-
-    /// Bytes that the time index would have if every pending entry had one.
-    pub fn time_bytes_due(&self) -> usize {
-        self.time_bytes as usize + self.pending.len() * TIME_ENTRY_BYTES
+    /// True when `more` entries, and then another one, would not fit in `limit_bytes`; the time index keeps room for the
+    /// entry at the segment's end, as Kafka's does.
+    pub fn is_full(&self, more: usize, limit_bytes: u32) -> bool {
+        let entries = self.pending.len() + more;
+        let index = self.index_bytes as usize + (entries + 1) * INDEX_ENTRY_BYTES;
+        let times = self.time_bytes as usize + (entries + 2) * TIME_ENTRY_BYTES;
+        index.max(times) > limit_bytes as usize
     }
 
     /// The pending entries of batches that begin below `position`, as the bytes of both files, and their number.

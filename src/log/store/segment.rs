@@ -9,7 +9,7 @@ use coretide_model::TopicPartition;
 use coretide_stdx::aligned::BLOCK_BYTES;
 
 use super::api::{BatchSummary, CommitSeq, LogConfig};
-use super::index::{INDEX_ENTRY_BYTES, MaxTimestamp, SegmentIndex, TIME_ENTRY_BYTES};
+use super::index::{MaxTimestamp, SegmentIndex};
 use super::read::Cursors;
 use crate::io::IoError;
 
@@ -78,38 +78,33 @@ impl Segment {
 
     /// True when Kafka would begin a new segment before this batch: size, time, a full index, or an offset that does not
     /// fit the index's 32 bits.
-    pub fn must_roll(&self, config: &LogConfig, batch: &BatchSummary, bytes: u32, now_ms: i64) -> bool {
-        if self.end == 0 {
-            return false;
-        }
-        let waited = match self.roll_timestamp {
+    pub fn must_roll(&self, config: &LogConfig, batch: &BatchSummary, now_ms: i64) -> bool {
+        let full = self.end > 0 && self.index.is_full(0, config.segment_index_bytes);
+        full || self.is_over(config, batch, (self.end, self.roll_timestamp), now_ms)
+    }
+
+    /// Size, time and offset, for a segment that ends at `end` and whose time counts from `first`.
+    fn is_over(&self, config: &LogConfig, batch: &BatchSummary, (end, first): (u32, Option<i64>), now_ms: i64) -> bool {
+        let waited = match first {
             Some(first) if batch.max_timestamp >= 0 => batch.max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(self.created_ms),
         };
-        let limit = config.segment_index_bytes as usize;
-        waited > config.segment_ms
-            || u64::from(self.end) + u64::from(bytes) > u64::from(config.segment_bytes)
-            || self.index.index_bytes_due() + INDEX_ENTRY_BYTES > limit
-            || self.index.time_bytes_due() + 2 * TIME_ENTRY_BYTES > limit
-            || batch.last_offset - self.base_offset > i64::from(i32::MAX)
+        let too_large = u64::from(end) + u64::from(batch.size_bytes) > u64::from(config.segment_bytes);
+        let too_far = batch.last_offset - self.base_offset > i64::from(i32::MAX);
+        end > 0 && (waited > config.segment_ms || too_large || too_far)
     }
 
     /// True when these batches fit one after the other without a roll. May say no a little early.
     pub fn fits<'a>(&self, config: &LogConfig, batches: impl Iterator<Item = &'a BatchSummary>, now_ms: i64) -> bool {
-        let mut probe = Segment { index: SegmentIndex { pending: Vec::new(), ..self.index.clone() }, ..self.clone() };
-        let (mut index_bytes, mut time_bytes) = (self.index.index_bytes_due(), self.index.time_bytes_due());
-        for batch in batches {
-            index_bytes += INDEX_ENTRY_BYTES;
-            time_bytes += TIME_ENTRY_BYTES;
-            let limit = config.segment_index_bytes as usize;
-            let full = index_bytes > limit || time_bytes + TIME_ENTRY_BYTES > limit;
-            if full || probe.must_roll(config, batch, batch.size_bytes, now_ms) {
+        let (mut end, mut first) = (self.end, self.roll_timestamp);
+        for (n, batch) in batches.enumerate() {
+            if self.index.is_full(n, config.segment_index_bytes) || self.is_over(config, batch, (end, first), now_ms) {
                 return false;
             }
-            if probe.end == 0 && batch.max_timestamp >= 0 {
-                probe.roll_timestamp = Some(batch.max_timestamp);
+            if end == 0 {
+                first = (batch.max_timestamp >= 0).then_some(batch.max_timestamp);
             }
-            probe.end += batch.size_bytes;
+            end += batch.size_bytes;
         }
         true
     }
@@ -304,6 +299,7 @@ impl Log {
 
     /// Closes the open segment and begins one at its end.
     pub fn roll(&mut self) {
+        self.space_target = 0;
         let open = self.open_mut();
         open.phase = Phase::Closing;
         let next = Segment::new(open.next_offset);
@@ -356,19 +352,32 @@ impl Log {
     /// The oldest commit that a restart needs for this log, given that a checkpoint carries what fits in less than a
     /// block; none if it needs none. An offline log's bytes are all carried.
     pub fn pin(&self) -> Option<CommitSeq> {
+        self.first_pinned().map(|at| self.runs[at].commit)
+    }
+
+    /// The first run that a checkpoint does not carry, because a segment or the journal's replay is to have it. A commit
+    /// may hold several runs of a log, some of them destaged: so it is the run that counts.
+    fn first_pinned(&self) -> Option<usize> {
         if self.offline.is_some() {
             return None;
         }
         let mut carried = 0;
         for segment in self.unclosed() {
-            for run in self.undestaged(segment, CommitSeq::MAX) {
+            let first = self.first_undestaged(segment);
+            for (n, run) in self.undestaged(segment, CommitSeq::MAX).enumerate() {
                 carried += run.end() - run.position.max(segment.destaged);
                 if carried >= BLOCK && run.commit > 0 {
-                    return Some(run.commit);
+                    return Some(first + n);
                 }
             }
         }
         None
+    }
+
+    /// The runs that a checkpoint as of `committed` leaves to replay begin here.
+    pub fn checkpoint_cut(&self, committed: CommitSeq) -> usize {
+        let uncommitted = self.runs.partition_point(|run| run.commit <= committed);
+        self.first_pinned().map_or(uncommitted, |pinned| pinned.min(uncommitted))
     }
 
     /// Lets go of the memory of commits up to `commit`, as far as their bytes are durable in a segment or fit in less than

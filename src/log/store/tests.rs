@@ -1,6 +1,7 @@
 //! Tests of the whole store on a virtual disk: small scenarios by name, and random histories with crashes.
 
 mod disk;
+mod formats;
 mod scenarios;
 mod storm;
 mod world;

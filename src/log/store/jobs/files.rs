@@ -213,6 +213,7 @@ impl DestageJob {
             ops.push(Op::Sync { file: log });
         }
         let Some(write) = self.index.take() else { return };
+        let new_files = write.index_at == 0 || write.time_at == 0;
         let files =
             [(SegmentFile::Index, write.index_at, write.index), (SegmentFile::TimeIndex, write.time_at, write.times)];
         for (kind, at, bytes) in files {
@@ -229,7 +230,9 @@ impl DestageJob {
             ops.push(Op::Truncate { file: file.clone(), len });
             ops.push(Op::Sync { file });
         }
-        ops.push(Op::SyncDir { dir: Arc::clone(&self.dir) });
+        if new_files {
+            ops.push(Op::SyncDir { dir: Arc::clone(&self.dir) });
+        }
     }
 }
 

@@ -97,7 +97,7 @@ fn storm(seed: u64, steps: usize) {
     let durable_only = seed.is_multiple_of(2);
     for _ in 0..steps {
         step(&mut world, durable_only);
-        if seed % 3 == 0 && world.prng.chance(1, 300) {
+        if seed.is_multiple_of(3) && world.prng.chance(1, 300) {
             fault(&mut world);
         }
         if world.prng.chance(1, 100) {

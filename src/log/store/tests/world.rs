@@ -106,10 +106,15 @@ pub fn boot(disk: &mut Disk, config: BootConfig) -> BootReport {
 pub fn try_boot(disk: &mut Disk, config: BootConfig) -> Result<BootReport, crate::store::BootError> {
     let mut boot = Boot::new(config);
     let mut results = Vec::new();
+    let mut steps = 0;
     loop {
         match boot.step(std::mem::take(&mut results)) {
             Step::Done(report) => return report,
-            Step::Do(ops) => results = run_all(disk, &ops),
+            Step::Do(ops) => {
+                steps += 1;
+                assert!(steps < 100_000, "the start does not end: {ops:?}");
+                results = run_all(disk, &ops);
+            }
         }
     }
 }
