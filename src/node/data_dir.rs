@@ -4,6 +4,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use coretide_model::TopicId;
 use coretide_model::config::properties::parse_properties;
@@ -15,6 +17,9 @@ pub const FORMAT_VERSION: u32 = 1;
 /// Kafka's file with the identity of a data directory.
 const META_FILE: &str = "meta.properties";
 const LOCK_FILE: &str = ".lock";
+/// How long a locked directory is waited for before it counts as another broker's.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// A data directory that nobody else uses while this lives.
 #[derive(Debug)]
@@ -33,11 +38,7 @@ impl DataDir {
         fs::create_dir_all(path).map_err(|error| refuse(in_words(&error)))?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK_FILE));
         let lock = lock.map_err(|error| refuse(in_words(&error)))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ServeError::DataDirLocked { path: path.to_path_buf() }),
-            Err(TryLockError::Error(error)) => return Err(refuse(in_words(&error))),
-        }
+        take_lock(&lock, path)?;
         let meta = match fs::read_to_string(path.join(META_FILE)) {
             Ok(text) => Some(Meta::parse(&text).map_err(|reason| refuse(format!("{META_FILE}: {reason}")))?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -52,6 +53,22 @@ impl DataDir {
             }
         };
         Ok(DataDir { path: path.to_path_buf(), cluster_id: meta.cluster_id, _lock: lock })
+    }
+}
+
+/// Takes the lock, or says whose fault it is that it cannot be had. A killed broker keeps its files open until the kernel has
+/// taken down its rings, so a restart right after it waits a little.
+fn take_lock(lock: &File, path: &Path) -> Result<(), ServeError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_RETRY),
+            Err(TryLockError::WouldBlock) => return Err(ServeError::DataDirLocked { path: path.to_path_buf() }),
+            Err(TryLockError::Error(error)) => {
+                return Err(ServeError::DataDir { path: path.to_path_buf(), reason: in_words(&error) });
+            }
+        }
     }
 }
 
@@ -159,6 +176,19 @@ pub(crate) fn random_u128() -> io::Result<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_in_time_is_no_refusal() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("data");
+        let first = DataDir::open(&path, 1).expect("a new directory");
+        let dying = thread::spawn(move || {
+            thread::sleep(LOCK_RETRY * 5);
+            drop(first);
+        });
+        DataDir::open(&path, 1).expect("free after a moment");
+        dying.join().expect("it only sleeps");
+    }
 
     #[test]
     fn a_directory_keeps_its_identity_and_is_held_by_one_broker() {

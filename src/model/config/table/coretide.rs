@@ -16,9 +16,9 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Bytes pending for one partition from which whole blocks go straight to its segment, past the journal."),
     key("coretide.fetch.cold.mode", String, Some("auto"), OneOf(&["auto", "splice", "direct"]), Low)
         .doc("How data that left memory reaches a consumer: spliced from the file, read directly, or chosen."),
-    key("coretide.journal.file.bytes", Long, Some("67108864"), Between(1048576, 4294967296), Medium)
+    key("coretide.journal.file.bytes", Long, Some("8388608"), Between(1048576, 4294967296), Medium)
         .doc("Size of one journal file; it is written once in full and then used over and over."),
-    key("coretide.journal.files.max", Int, Some("8"), Between(2, 1024), Medium)
+    key("coretide.journal.files.max", Int, Some("32"), Between(2, 1024), Medium)
         .doc("Most journal files of one shard; when all are in use, appends wait for the move to segments."),
     key("coretide.max.partitions", Int, Some("100000"), Between(1, 10000000), Medium)
         .doc("Most partitions of all topics together; creating more is refused."),
