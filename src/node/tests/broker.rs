@@ -60,7 +60,11 @@ impl Broker {
         });
         let mut said = Vec::new();
         loop {
-            let line = lines.recv_timeout(PATIENCE).expect("the broker says when it is ready");
+            let Ok(line) = lines.recv_timeout(PATIENCE) else {
+                child.kill().expect("it is our child");
+                let status = child.wait().expect("it is our child");
+                panic!("the broker did not get ready ({status}); it said {said:?}");
+            };
             if let Some(address) = line.strip_prefix("ready ") {
                 let address = address.parse().expect("one address");
                 return Broker { child, lines, said, address, took: began.elapsed() };
