@@ -121,7 +121,7 @@ class Adapter:
             arguments += ["-H", key if value is None else key + "=" + value.decode()]
         data = b"".join((key + b"\t" if key is not None else b"") + (value or b"") + b"\n" for key, value in records)
         done = self.kcat(arguments, data)
-        check(b"failed" not in done.stderr, f"kcat said: {done.stderr.decode(errors='replace')[-300:]}")
+        check(b"Delivery failed" not in done.stderr, f"kcat said: {done.stderr.decode(errors='replace')[-300:]}")
 
     def produce_acked(self, topic, records):
         """A kcat that ends well has had an answer for each record, but does not say at which offset."""
