@@ -169,12 +169,12 @@ impl ProducerStates {
             entry.batches.clear();
         }
         entry.last_used_ms = now_ms;
-        // A crash takes back what is in flight: at least one durable batch stays, so that the next sequence is still
-        // known after such a crash.
-        let second_is_durable = |entry: &ProducerEntry| entry.batches[1].last_offset() < durable_end_offset;
-        while entry.batches.len() >= BATCHES_KEPT
-            && (second_is_durable(entry) || entry.batches.len() >= BATCHES_IN_FLIGHT_MAX)
-        {
+        // A crash takes back what is in flight, and then the last five of what is left must be known as a replay of the log
+        // would know them (T3): the oldest goes only when five durable ones follow it.
+        let five_durable_follow = |entry: &ProducerEntry| {
+            entry.batches.get(BATCHES_KEPT).is_some_and(|batch| batch.last_offset() < durable_end_offset)
+        };
+        while five_durable_follow(entry) || entry.batches.len() >= BATCHES_IN_FLIGHT_MAX {
             entry.batches.remove(0);
         }
         entry.batches.push(KeptBatch {

@@ -352,7 +352,11 @@ impl Store {
             _ => None,
         });
         let garbage = self.garbage.iter().chain(removing).map(|garbage| GarbageImage::of(&garbage.spec)).collect();
-        let from = self.ring.replay_from(replay);
+        // After a clean stop there is nothing to replay: no file begins with the commit after the last.
+        let mut from = self.ring.replay_from(replay);
+        if let (true, Some(from)) = (clean, &mut from) {
+            from.seq = committed + 1;
+        }
         let image = CheckpointImage {
             meta: CheckpointMeta {
                 shard: self.shard,
@@ -444,8 +448,10 @@ pub(super) fn plan_destage(
     let from = segment.destaged;
     let committed_end = log.committed_position(segment, committed);
     let is_open = segment.phase == Phase::Open;
-    // While a direct write is in flight only space may be made.
-    let complete = !log.direct && (!is_open || stopping) && committed_end == segment.end;
+    // During a stop the open segment is complete only once nothing waits for another commit, or it would still grow. While
+    // a direct write is in flight only space may be made.
+    let ends = !is_open || (stopping && log.staged.is_empty());
+    let complete = !log.direct && ends && committed_end == segment.end;
     if complete && is_open && segment.end == 0 && !segment.created {
         log.finished = true;
         return None;

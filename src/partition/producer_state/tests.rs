@@ -89,15 +89,18 @@ fn a_batch_in_flight_is_a_duplicate_with_the_same_commit() {
 }
 
 #[test]
-fn a_crash_that_takes_back_everything_in_flight_leaves_the_durable_sequence() {
+fn a_crash_that_takes_back_everything_in_flight_leaves_the_last_five_that_are_durable() {
     let mut states = ProducerStates::default();
-    states.record(&batch(7, 0, 0, 1), 0, 0, 1, 0, 0);
-    for sequence in 1..20 {
-        states.record(&batch(7, 0, sequence, 1), i64::from(sequence), 0, 2, 1, 0);
+    for sequence in 0..30 {
+        let durable_end = i64::from(sequence).min(8);
+        states.record(&batch(7, 0, sequence, 1), i64::from(sequence), 0, 2, durable_end, 0);
     }
-    states.truncate_end(1);
-    assert_eq!(states.check(&batch(7, 0, 1, 1)), Ok(Verdict::Append));
-    assert!(states.check(&batch(7, 0, 2, 1)).is_err(), "sequence 1 is missing");
+    states.truncate_end(8);
+    assert_eq!(states.check(&batch(7, 0, 8, 1)), Ok(Verdict::Append));
+    assert!(states.check(&batch(7, 0, 9, 1)).is_err(), "sequence 8 is missing");
+    for sequence in 3..8 {
+        assert_eq!(original(states.check(&batch(7, 0, sequence, 1))), i64::from(sequence));
+    }
     states.truncate_end(0);
     assert!(states.is_empty());
 }

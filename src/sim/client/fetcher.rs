@@ -128,7 +128,10 @@ impl Fetcher {
                     return Err(format!("Fetch gives {partition:?}, which nobody asked for"));
                 };
                 if data.error_code == 1 && position < cx.shared.log.log_start(&partition) {
-                    self.positions.insert(partition, data.log_start_offset.max(position));
+                    // Version 4 does not say where the log starts; real clients ask ListOffsets then.
+                    let asked_for = cx.shared.log.log_start(&partition);
+                    let start = if data.log_start_offset < 0 { asked_for } else { data.log_start_offset };
+                    self.positions.insert(partition, start.max(position));
                     continue;
                 }
                 if is_retriable(data.error_code) {

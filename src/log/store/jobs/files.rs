@@ -374,11 +374,14 @@ impl RemoveJob {
                 let rename = Op::RenameDir { from: Arc::clone(dir), to: Arc::clone(&to) };
                 let sync = Op::SyncDir { dir: Arc::from("") };
                 let remove = Op::RemoveDir { dir: to };
-                if mine { vec![rename, sync, remove] } else { vec![remove] }
+                let synced = sync.clone();
+                if mine { vec![rename, sync, remove, synced] } else { vec![remove, synced] }
             }
             RemoveSpec::Segment { dir, base_offset, .. } if mine => {
                 let file = |kind| FileId::Segment { dir: Arc::clone(dir), base_offset: *base_offset, kind };
-                SEGMENT_FILES.iter().map(|&kind| Op::Remove { file: file(kind) }).collect()
+                // Synced, or a power cut could bring back a file that nobody remembers.
+                let sync = Op::SyncDir { dir: Arc::clone(dir) };
+                SEGMENT_FILES.iter().map(|&kind| Op::Remove { file: file(kind) }).chain([sync]).collect()
             }
             RemoveSpec::Segment { .. } => Vec::new(),
         }
