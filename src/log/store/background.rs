@@ -149,7 +149,8 @@ impl Store {
                 self.want_destage.insert(key);
                 continue;
             }
-            let (stopping, committed, write_bytes) = (self.stopping, self.committed, self.limits.destage_write_bytes);
+            let (stopping, committed, write_bytes) =
+                (self.is_finishing(), self.committed, self.limits.destage_write_bytes);
             let Some(log) = self.log_mut(key) else { continue };
             if log.offline.is_some() || log.finished {
                 continue;
@@ -389,9 +390,14 @@ impl Store {
         self.stopped || (self.stopping && self.poisoned.is_some())
     }
 
+    /// True when a stop has done its last commit with batches.
+    fn is_finishing(&self) -> bool {
+        self.stopping && self.in_flight.is_none() && self.planned.is_empty()
+    }
+
     /// During a stop: every log's files are completed once the last commit is done.
     fn advance_stop(&mut self) {
-        if !self.stopping || self.in_flight.is_some() || !self.planned.is_empty() || self.stopped {
+        if !self.is_finishing() || self.stopped {
             return;
         }
         let mut unfinished = false;
