@@ -373,6 +373,8 @@ impl Store {
         let shard = self.shard;
         let sync = self.ring.unsynced_files().into_iter().map(|no| FileId::Journal { shard, no }).collect();
         let job = CheckpointJob::new(image, self.checkpoint_slot ^ 1, sync);
+        // Whole files are replayed, so all of the first one must stay, whatever commit in it is needed.
+        let replay = from.map_or(0, |from| from.seq);
         let running = Running::Checkpoint { replay, synced: committed, journal_bytes: self.journal_bytes, clean };
         self.checkpoint = CheckpointState::Writing;
         self.job(running, StoreJob::checkpoint(job));

@@ -169,8 +169,12 @@ struct OldShard {
     expected: Option<Chain>,
     /// The newest commit found: applied once it is known whether another one follows.
     held: Option<(Bytes, CommitHeader)>,
-    /// Neither checkpoint is whole.
+    /// Neither checkpoint is whole, or the journal does not begin where the one that is needs it to.
     lost: bool,
+    /// The checkpoint demands a journal.
+    replays: bool,
+    /// The logs of the checkpoint.
+    logs: Vec<TopicPartition>,
 }
 
 /// What remains of a shard of the last generation.
@@ -360,8 +364,7 @@ impl Boot {
             return Next::Do(vec![Op::List { dir: Boot::shard_dir(no) }], State::ShardListed);
         }
         if self.meta.is_none() && !self.scanned {
-            let known = self.replay.logs.keys().copied().collect();
-            return Next::Go(State::Scan(Box::new(Scan::new(known))));
+            return self.begin_scan();
         }
         self.replay.finish();
         Next::Go(State::Remove { job: None })
@@ -419,7 +422,9 @@ impl Boot {
             Some((image, slot)) => {
                 self.clean &= image.meta.clean;
                 (self.shard.slot, self.shard.seq) = (slot, image.meta.seq);
+                self.shard.logs = image.logs.iter().map(super::checkpoint::LogImage::tp).collect();
                 if let Some(replay) = image.replay {
+                    self.shard.replays = true;
                     chain = Chain { journal_id, seq: replay.seq, previous_crc: replay.previous_crc };
                 }
                 self.take_image(&image);
@@ -431,11 +436,16 @@ impl Boot {
             }
         }
         self.shard.expected = Some(chain);
-        if self.shard.lost && !self.scanned {
-            let known = self.replay.logs.keys().copied().collect();
-            return Ok(Next::Go(State::Scan(Box::new(Scan::new(known)))));
+        Ok(if self.shard.lost { self.begin_scan() } else { self.read_heads() })
+    }
+
+    /// Looks for logs that no checkpoint names, once.
+    fn begin_scan(&mut self) -> Next {
+        if self.scanned {
+            return self.read_heads();
         }
-        Ok(self.read_heads())
+        let known = self.replay.logs.keys().copied().collect();
+        Next::Go(State::Scan(Box::new(Scan::new(known))))
     }
 
     /// Reads the first block of every journal file.
@@ -469,6 +479,18 @@ impl Boot {
             if let Some(header) = read_header(&bytes) {
                 self.shard.heads.push((file.no, header));
             }
+        }
+        let expected = self.shard.expected;
+        let begins = self.shard.heads.iter().any(|(_, head)| Some(head.chain) == expected);
+        if self.shard.replays && !begins && !self.shard.lost {
+            // An older checkpoint, the newer one being broken: the journal has gone on without it.
+            self.shard.lost = true;
+            self.shard.heads.clear();
+            self.notes.push(format!("shard {}: the journal does not begin where its checkpoint says", self.shard.no));
+            for tp in std::mem::take(&mut self.shard.logs) {
+                self.replay.logs.remove(&tp);
+            }
+            return Ok(self.begin_scan());
         }
         if self.shard.lost {
             // Without a checkpoint, the oldest commit that is left begins the chain.

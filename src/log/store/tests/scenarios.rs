@@ -368,3 +368,29 @@ fn dump_for_kafka() {
         }
     }
 }
+
+#[test]
+fn a_lost_newest_checkpoint_costs_no_record_though_the_journal_has_moved_on() {
+    let mut world = world(16);
+    let logs = [world.create(), world.create()];
+    for n in 0..1500usize {
+        world.append(logs[n % 2], 2500, Durable);
+        if n % 3 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    for slot in 0..2 {
+        let mut disk = world.disk.clone();
+        disk.kill();
+        disk.corrupt(&format!(".coretide/shard-0/checkpoint-{slot}"), 200);
+        let config = world.boot_config(1);
+        let report = boot(&mut disk, config);
+        let shard = report.shards.into_iter().next().expect("one shard");
+        for id in logs {
+            let model = &world.logs[&id];
+            let log = shard.logs.iter().find(|log| log.tp == model.tp).expect("the log is found");
+            assert_eq!(log.end_offset, model.acked, "slot {slot}, notes {:?}", report.notes);
+        }
+    }
+}

@@ -137,7 +137,7 @@ fn storm(seed: u64, steps: usize) {
 fn bug_kafka_catalogue_random_histories_lose_and_change_nothing() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
     let first = number("CORETIDE_STORE_FIRST", 0);
-    for seed in first..first + number("CORETIDE_STORE_SEEDS", 60) {
+    for seed in first..first + number("CORETIDE_STORE_SEEDS", 120) {
         println!("CORETIDE_STORE_FIRST={seed} CORETIDE_STORE_SEEDS=1");
         storm(seed, 1500);
     }
