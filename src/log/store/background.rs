@@ -11,7 +11,7 @@ use super::jobs::{
     CheckpointJob, DestageJob, IndexWrite, JournalFileJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec, StoreJob,
 };
 use super::ring::JournalFile;
-use super::segment::{Busy, Log, Phase, block_floor};
+use super::segment::{Busy, Log, Phase, Segment, block_floor};
 use super::{AuxFn, Store};
 use crate::io::{FileId, IoError, SegmentFile};
 
@@ -456,10 +456,9 @@ pub(super) fn plan_destage(
     let from = segment.destaged;
     let committed_end = log.committed_position(segment, committed);
     let is_open = segment.phase == Phase::Open;
-    // During a stop the open segment is complete only once nothing waits for another commit, or it would still grow. While
-    // a direct write is in flight only space may be made.
-    let ends = !is_open || (stopping && log.staged.is_empty());
-    let complete = !log.direct && ends && committed_end == segment.end;
+    // An open segment may only end, at a stop, once nothing is staged; a direct write in flight lets only space be made.
+    let ends = !log.direct && (!is_open || (stopping && log.staged.is_empty()));
+    let complete = ends && committed_end == segment.end;
     if complete && is_open && segment.end == 0 && !segment.created {
         log.finished = true;
         return None;
@@ -479,14 +478,7 @@ pub(super) fn plan_destage(
     if !writes && space <= segment.allocated {
         return None;
     }
-    let mut pieces: Vec<Bytes> = Vec::new();
-    for run in log.undestaged(segment, committed) {
-        let start = from.max(run.position);
-        let end = run.end().min(to);
-        if start < end {
-            pieces.push(run.bytes.slice((start - run.position) as usize..(end - run.position) as usize));
-        }
-    }
+    let pieces = undestaged_pieces(log, segment, committed, to);
     let step = u64::from(to).clamp(SPACE_STEP_MIN_BYTES, SPACE_STEP_MAX_BYTES);
     let segment_bytes = blocks_up(log.config.segment_bytes as usize) as u64;
     let ahead = if is_open && !stopping { (u64::from(to) + step).min(segment_bytes) as u32 } else { 0 };
@@ -496,9 +488,7 @@ pub(super) fn plan_destage(
     let final_time = complete.then(|| segment.index.next_time_entry(base)).flatten();
     let index_write = flush_index.then(|| {
         let mut times = times;
-        if let Some(entry) = final_time {
-            super::index::put_time(&mut times, entry);
-        }
+        final_time.into_iter().for_each(|entry| super::index::put_time(&mut times, entry));
         IndexWrite {
             index_at: u64::from(segment.index.index_bytes),
             index: index.into(),
@@ -523,6 +513,19 @@ pub(super) fn plan_destage(
         .with_exact_length(complete.then_some(to));
     log.busy = Some(if writes { Busy::Destaging } else { Busy::Preparing });
     Some((run, job))
+}
+
+/// The committed bytes of a segment between what is destaged and `to`.
+fn undestaged_pieces(log: &Log, segment: &Segment, committed: CommitSeq, to: u32) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    for run in log.undestaged(segment, committed) {
+        let start = segment.destaged.max(run.position);
+        let end = run.end().min(to);
+        if start < end {
+            pieces.push(run.bytes.slice((start - run.position) as usize..(end - run.position) as usize));
+        }
+    }
+    pieces
 }
 
 impl Log {
