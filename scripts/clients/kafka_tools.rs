@@ -59,13 +59,13 @@ pub fn run(tools: &KafkaTools, places: &Places, broker: &mut Broker) -> Result<S
             "{lines} records through topics, console, groups, configs and get-offsets; no segments to dump"
         ));
     };
-    let own = dump(&session, "dump-log", &segments_of(data)?)?;
+    let own = dump(&session, "dump-log", &segments_of(data, |name| name.starts_with(TOPIC))?)?;
     if own.records != lines || own.files < PARTITIONS * 3 {
         return Err(format!("kafka-dump-log found {} of {lines} records in {} segments", own.records, own.files));
     }
     let mut others = Vec::new();
-    for entry in list(&places.work.join("data"))?.iter().filter(|path| path.as_path() != data) {
-        others.extend(segments_of(entry)?);
+    for entry in list(&places.work.join("data"))? {
+        others.extend(segments_of(&entry, |name| !name.starts_with(TOPIC))?);
     }
     let rest = if others.is_empty() { Dumped::default() } else { dump(&session, "dump-log-others", &others)? };
     Ok(format!(
@@ -181,13 +181,13 @@ fn is_complaint(line: &str) -> bool {
     gap || COMPLAINTS.iter().any(|complaint| line.contains(complaint))
 }
 
-/// The segments of clients' topics in a data directory, with their indexes; not those of the internal topics.
-fn segments_of(data: &Path) -> Result<Vec<PathBuf>, String> {
+/// The segments of some topics in a data directory, with their indexes.
+fn segments_of(data: &Path, wanted: fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for folder in list(data)?.iter().filter(|path| path.is_dir()) {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_partition = name.rsplit_once('-').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
-        if is_partition && !name.starts_with("__") {
+        if is_partition && wanted(&name) {
             files.extend(list(folder)?.into_iter().filter(|path| is_segment_file(path)));
         }
     }
