@@ -157,6 +157,9 @@ impl Decompressor {
             }
             Codec::Gzip => read_capped(codec, flate2::bufread::MultiGzDecoder::new(input), limit_bytes, out),
             Codec::Snappy => snappy::decompress(input, limit_bytes, out),
+            Codec::Lz4 if !java_reads_lz4(input) => {
+                Err(CodecError::Malformed { codec, reason: "not a frame of version 1 with independent blocks" })
+            }
             Codec::Lz4 => read_capped(codec, FrameDecoder::new(input), limit_bytes, out),
             Codec::Zstd => self.zstd(input, limit_bytes, out),
         }
@@ -205,6 +208,11 @@ fn grow(out: &mut Vec<u8>, limit_bytes: u64) {
     let cap = (limit_bytes as usize).saturating_add(1);
     let more = out.len().clamp(GROW_MIN_BYTES, GROW_MAX_BYTES).min(cap.saturating_sub(out.len()).max(1));
     out.reserve_exact(more);
+}
+
+/// Java's reader takes no other frames: what a broker let in, no Java consumer could pass. Kafka refuses them, too.
+fn java_reads_lz4(input: &[u8]) -> bool {
+    matches!(input, [0x04, 0x22, 0x4d, 0x18, flags, ..] if flags & 0b1110_0000 == 0b0110_0000)
 }
 
 fn read_capped(codec: Codec, reader: impl Read, limit_bytes: u64, out: &mut Vec<u8>) -> Result<(), CodecError> {

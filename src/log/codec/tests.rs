@@ -124,6 +124,19 @@ fn lz4_is_framed_with_independent_64k_blocks() {
 }
 
 #[test]
+fn lz4_that_no_java_consumer_could_read_is_refused() {
+    let text = b"lz4js says that its blocks depend on each other. ".repeat(10);
+    let mut dependent = Vec::new();
+    let info = FrameInfo::new().block_mode(BlockMode::Linked);
+    let mut encoder = FrameEncoder::with_frame_info(info, &mut dependent);
+    std::io::Write::write_all(&mut encoder, &text).unwrap();
+    encoder.finish().unwrap();
+    assert_eq!(dependent[4] & 0b0010_0000, 0, "linked blocks");
+    assert!(matches!(decompress(Codec::Lz4, &dependent, 1 << 20), Err(CodecError::Malformed { .. })));
+    assert_eq!(decompress(Codec::Lz4, &compressed(Codec::Lz4, &text), 1 << 20).unwrap(), text);
+}
+
+#[test]
 fn levels_change_the_size() {
     let line = |n: u32| format!("order {n} of customer {} in shop {} was paid\n", n * 7919 % 1009, n * 104_729 % 83);
     let text: Vec<u8> = (0..5000).flat_map(|n| line(n).into_bytes()).collect();
