@@ -171,7 +171,7 @@ fn line(name: &str, outcome: &Outcome, took: Duration) -> String {
     match outcome {
         Outcome::Passed(what) => format!("ok       {name} ({secs} s): {what}"),
         Outcome::Failed(why) => format!("FAILED   {name} ({secs} s): {why}"),
-        Outcome::NotRun(why) => format!("not run  {name}: not run: {why}"),
+        Outcome::NotRun(why) => format!("missing  {name}: not run: {why}"),
     }
 }
 
