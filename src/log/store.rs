@@ -100,6 +100,8 @@ pub struct Store {
     poisoned: Option<IoError>,
     stopping: bool,
     all_finished: bool,
+    /// The last checkpoint of a stop was begun: no commit may follow it.
+    ended: bool,
     stopped: bool,
 }
 
@@ -183,6 +185,7 @@ impl Store {
             poisoned: None,
             stopping: false,
             all_finished: false,
+            ended: false,
             stopped: false,
             limits,
         };

@@ -353,20 +353,19 @@ impl Store {
             _ => None,
         });
         let garbage = self.garbage.iter().chain(removing).map(|garbage| GarbageImage::of(&garbage.spec)).collect();
-        // After a clean stop there is nothing to replay: no file begins with the commit after the last.
-        let mut from = self.ring.replay_from(replay);
-        if let (true, Some(from)) = (clean, &mut from) {
-            from.seq = committed + 1;
-        }
+        let from = self.ring.replay_from(replay);
+        // A stop for which the disk had no room leaves something to replay.
+        let nothing_left = clean && replay > committed;
+        self.ended |= clean;
         let image = CheckpointImage {
             meta: CheckpointMeta {
                 shard: self.shard,
                 generation: self.generation,
                 seq: self.checkpoint_seq + 1,
                 journal_id: self.journal_id,
-                clean,
+                clean: nothing_left,
             },
-            replay: from.map(Into::into),
+            replay: from.filter(|_| !nothing_left).map(Into::into),
             logs,
             garbage,
         };

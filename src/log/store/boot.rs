@@ -420,12 +420,16 @@ impl Boot {
         let mut chain = Chain { journal_id, seq: 1, previous_crc: 0 };
         match best {
             Some((image, slot)) => {
-                self.clean &= image.meta.clean;
                 (self.shard.slot, self.shard.seq) = (slot, image.meta.seq);
                 self.shard.logs = image.logs.iter().map(super::checkpoint::LogImage::tp).collect();
                 if let Some(replay) = image.replay {
                     self.shard.replays = true;
                     chain = Chain { journal_id, seq: replay.seq, previous_crc: replay.previous_crc };
+                }
+                if image.meta.clean {
+                    // A clean stop: nothing follows, and the journal is not looked at.
+                    self.take_image(&image);
+                    return Ok(self.shard_done());
                 }
                 self.take_image(&image);
             }
@@ -681,7 +685,7 @@ impl Boot {
             let logs = logs.remove(&shard).unwrap_or_default();
             let journal_id = journal_id(self.config.random, shard);
             let image = CheckpointImage {
-                meta: CheckpointMeta { shard, generation, seq, journal_id, clean: true },
+                meta: CheckpointMeta { shard, generation, seq, journal_id, clean: false },
                 replay: None,
                 logs: logs.iter().map(|log| image_of(log, 0)).collect(),
                 garbage: Vec::new(),

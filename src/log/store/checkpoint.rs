@@ -34,7 +34,7 @@ pub struct CheckpointMeta {
     pub seq: u64,
     /// The journal that goes with it.
     pub journal_id: u64,
-    /// Written at the end of a clean stop.
+    /// Written at the end of a clean stop: no commit follows, none is to be replayed.
     pub clean: bool,
 }
 
@@ -55,7 +55,7 @@ impl From<ReplayFrom> for ReplayImage {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct CheckpointImage {
     pub meta: CheckpointMeta,
-    /// Where to begin in the journal; none when nothing was written to it.
+    /// Where to begin in the journal; none when nothing was written to it yet, or nothing of it is needed.
     pub replay: Option<ReplayImage>,
     pub logs: Vec<LogImage>,
     pub garbage: Vec<GarbageImage>,

@@ -189,7 +189,7 @@ impl Store {
 
     /// Makes the next commit and its writes, if there is one to make, none is in flight, and there is room.
     pub(super) fn build_commit(&mut self, now: Now) {
-        if self.in_flight.is_some() || self.poisoned.is_some() {
+        if self.in_flight.is_some() || self.poisoned.is_some() || self.ended {
             return;
         }
         let Some(planned) = self.planned.pop_front() else { return };

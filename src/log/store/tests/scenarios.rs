@@ -53,11 +53,14 @@ fn a_clean_stop_leaves_whole_segments_and_nothing_to_replay() {
     let expected: Vec<u8> = model.batches.iter().flat_map(|batch| batch.bytes.to_vec()).collect();
     assert!(all == expected, "the segments hold the batches, byte for byte, and nothing else");
     world.reboot();
+    assert_eq!(world.report_notes, Vec::<String>::new());
+    assert!(world.bytes_read_by_boot < 20_000, "{} bytes were read", world.bytes_read_by_boot);
     world.check_all_reads();
     world.append(log, 700, Durable);
     world.settle();
     world.kill();
     world.reboot();
+    assert_eq!(world.report_notes, Vec::<String>::new());
     world.check_all_reads();
 }
 

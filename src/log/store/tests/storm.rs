@@ -126,6 +126,7 @@ fn storm(seed: u64, steps: usize) {
             world.crash();
         }
         world.reboot();
+        assert_eq!(world.report_notes, Vec::<String>::new(), "no crash leads to a scan");
         world.check_all_reads();
     }
     world.disk.faults.retain(|(_, _, errno)| *errno != 28);
