@@ -194,6 +194,12 @@ impl Store {
                     self.checkpoint_bytes = journal_bytes;
                     self.ring.synced_to(synced);
                     self.ring.recycle(replay);
+                    if self.journal_full && self.ring.free_files() == 0 {
+                        // It freed nothing: the next one would not either, until something else changes.
+                        let at = now.after_ms(RETRY_MS);
+                        self.checkpoint_retry_us = Some(at);
+                        self.note_retry(at);
+                    }
                     self.stopped |= clean;
                 }
                 Err(error) if error.is_no_space() => {
@@ -398,6 +404,15 @@ impl Store {
 
     /// During a stop: every log's files are completed once the last commit is done.
     fn advance_stop(&mut self) {
+        // With a single journal file, full, and no room for another, what waits was never acknowledged and never will be.
+        if self.stopping && self.journal_full && self.is_disk_full() && self.ring.files() < 2 {
+            self.poison(IoError {
+                op: "allocate",
+                path: format!("{}/shard-{}", crate::io::OWN_DIR, self.shard),
+                errno: 28,
+                message: "no room for a second journal file".to_string(),
+            });
+        }
         if !self.is_finishing() || self.stopped {
             return;
         }
