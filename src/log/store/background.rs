@@ -369,6 +369,7 @@ impl Store {
                 generation: self.generation,
                 seq: self.checkpoint_seq + 1,
                 journal_id: self.journal_id,
+                committed,
                 clean: nothing_left,
             },
             replay: from.filter(|_| !nothing_left).map(Into::into),

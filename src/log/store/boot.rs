@@ -171,7 +171,7 @@ struct OldShard {
     held: Option<(Bytes, CommitHeader)>,
     /// Neither checkpoint is whole, or the journal does not begin where the one that is needs it to.
     lost: bool,
-    /// The checkpoint demands a journal.
+    /// The checkpoint begins with a commit that was done, so the journal must hold it.
     replays: bool,
     /// The logs of the checkpoint.
     logs: Vec<TopicPartition>,
@@ -423,7 +423,7 @@ impl Boot {
                 (self.shard.slot, self.shard.seq) = (slot, image.meta.seq);
                 self.shard.logs = image.logs.iter().map(super::checkpoint::LogImage::tp).collect();
                 if let Some(replay) = image.replay {
-                    self.shard.replays = true;
+                    self.shard.replays = replay.seq <= image.meta.committed;
                     chain = Chain { journal_id, seq: replay.seq, previous_crc: replay.previous_crc };
                 }
                 if image.meta.clean {
@@ -685,7 +685,7 @@ impl Boot {
             let logs = logs.remove(&shard).unwrap_or_default();
             let journal_id = journal_id(self.config.random, shard);
             let image = CheckpointImage {
-                meta: CheckpointMeta { shard, generation, seq, journal_id, clean: false },
+                meta: CheckpointMeta { shard, generation, seq, journal_id, committed: 0, clean: false },
                 replay: None,
                 logs: logs.iter().map(|log| image_of(log, 0)).collect(),
                 garbage: Vec::new(),

@@ -34,6 +34,8 @@ pub struct CheckpointMeta {
     pub seq: u64,
     /// The journal that goes with it.
     pub journal_id: u64,
+    /// The newest commit that was done: the next one may have been lost.
+    pub committed: u64,
     /// Written at the end of a clean stop: no commit follows, none is to be replayed.
     pub clean: bool,
 }

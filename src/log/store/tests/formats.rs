@@ -146,7 +146,7 @@ fn a_checkpoint_is_read_back_and_a_flipped_bit_is_seen() {
         whole: true,
     });
     let image = CheckpointImage {
-        meta: CheckpointMeta { shard: 1, generation: 2, seq: 3, journal_id: 4, clean: false },
+        meta: CheckpointMeta { shard: 1, generation: 2, seq: 3, journal_id: 4, committed: 5, clean: false },
         replay: Some(ReplayImage { file: 1, seq: 2, previous_crc: 3 }),
         logs: vec![image_of(&log, 2)],
         garbage: Vec::new(),
