@@ -208,7 +208,7 @@ fn start_broker(options: &Options, binary: &Path, facts: &mut Vec<(String, Strin
     let data = options.data.join(format!("broker-{}", std::process::id()));
     let started = Instant::now();
     let child = Command::new(binary)
-        .args(["serve", "--listen", &address, "--override", "file.delete.delay.ms=1000", "--data"])
+        .args(["serve", "--listen", &address, "--override", "log.segment.delete.delay.ms=1000", "--data"])
         .arg(&data)
         .args(&options.broker_args)
         .stdout(Stdio::null())
