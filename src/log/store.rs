@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coretide_model::{Now, TopicPartition};
+use coretide_stdx::aligned::BufPool;
 
 use crate::io::{FileId, IoError, SegmentFile};
 use background::{CheckpointState, Garbage, Running};
@@ -47,6 +48,9 @@ use cache::{Cache, Pools};
 use commit::{InFlight, IoKind, Planned};
 use ring::Ring;
 use segment::Log;
+
+/// Free buffers of destages that are kept for the next ones.
+const DESTAGE_BUFFERS_KEPT: usize = 4;
 
 /// Gives the partition machine's opaque state of a log, as of everything staged so far, for a checkpoint.
 pub type AuxFn<'a> = &'a mut dyn FnMut(LogKey) -> Bytes;
@@ -62,6 +66,7 @@ pub struct Store {
     logs: Vec<Option<Box<Log>>>,
     ring: Ring,
     pools: Pools,
+    destage_buffers: BufPool,
     cache: Cache,
     /// Collected for the end of the tick.
     out: Vec<StoreOut>,
@@ -154,6 +159,7 @@ impl Store {
             logs,
             ring: Ring::new(recovered.files),
             pools: Pools::new(),
+            destage_buffers: BufPool::new(limits.destage_write_bytes, DESTAGE_BUFFERS_KEPT),
             cache: Cache::default(),
             out: Vec::new(),
             planned: VecDeque::new(),

@@ -109,6 +109,11 @@ impl HotFiles {
         HotFiles { root: root.to_path_buf(), direct, writing: Cache::new(), reading: Cache::new() }
     }
 
+    /// True when the file system takes direct IO.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
     /// The file to write; `direct` where the file system can.
     pub fn writable(&mut self, file: FileId, direct: bool) -> Result<Arc<HotFile>, IoError> {
         let (root, direct) = (&self.root, direct && self.direct);

@@ -16,6 +16,7 @@ mod config;
 mod data_dir;
 mod error;
 mod files;
+mod hot_jobs;
 mod serve;
 mod shell;
 mod start_lines;

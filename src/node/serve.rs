@@ -335,6 +335,7 @@ impl Seat {
             next_shard: 0,
             accept_again_us: None,
             deferred: std::collections::VecDeque::new(),
+            hot_jobs: crate::hot_jobs::HotJobs::default(),
             last_event_us: 0,
             exit: false,
         };

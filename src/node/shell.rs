@@ -23,6 +23,7 @@ use coretide_shard::{Event, Job, JobOutput, ListenerId, Mail, Output, Shard};
 use smallvec::SmallVec;
 
 use crate::files::{HotFiles, to_file_op, to_io_error, to_op_result};
+use crate::hot_jobs::{HotJobs, Todo};
 
 /// How long accepting pauses when the process has run out of descriptors.
 const ACCEPT_PAUSE_US: u64 = 100_000;
@@ -71,30 +72,28 @@ impl Clock {
     }
 }
 
-/// Work for the background: the shard's own jobs, and single operations that must not block the hot thread.
+/// Work for the background: the shard's own jobs, and operations that must not block the hot thread.
 pub(crate) enum Task {
     Job(Job),
-    One(Option<Op>),
+    Ops(Vec<Op>),
 }
 
 pub(crate) enum TaskOutput {
     Job(Box<JobOutput>),
-    One(OpResult),
+    Ops(Vec<OpResult>),
 }
 
 impl BackgroundJob for Task {
     type Output = TaskOutput;
 
-    fn step(&mut self, mut results: Vec<FileResult>) -> JobStep<TaskOutput> {
+    fn step(&mut self, results: Vec<FileResult>) -> JobStep<TaskOutput> {
         match self {
             Task::Job(job) => match job.step(results.into_iter().map(to_op_result).collect()) {
                 Step::Do(ops) => JobStep::Do(ops.into_iter().map(to_file_op).collect()),
                 Step::Done(output) => JobStep::Done(TaskOutput::Job(Box::new(output))),
             },
-            Task::One(op) => match (op.take(), results.pop()) {
-                (Some(op), _) => JobStep::Do(vec![to_file_op(op)]),
-                (None, result) => JobStep::Done(TaskOutput::One(result.map_or(Ok(OpOk::Done), to_op_result))),
-            },
+            Task::Ops(ops) if results.is_empty() => JobStep::Do(ops.drain(..).map(to_file_op).collect()),
+            Task::Ops(_) => JobStep::Done(TaskOutput::Ops(results.into_iter().map(to_op_result).collect())),
         }
     }
 }
@@ -129,6 +128,7 @@ pub(crate) struct Shell {
     pub(crate) accept_again_us: Option<u64>,
     /// Events that came of outputs themselves, for the next turn.
     pub(crate) deferred: VecDeque<Event>,
+    pub(crate) hot_jobs: HotJobs,
     pub(crate) last_event_us: u64,
     pub(crate) exit: bool,
 }
@@ -188,7 +188,11 @@ impl Shell {
             Completed::Frame { conn, bytes } => Event::Frame { conn: ConnId(conn), bytes },
             Completed::Sent { conn, bytes } => Event::Sent { conn: ConnId(conn), bytes },
             Completed::FileDone { id, result } => {
-                Event::IoDone { id, result: result.map(|()| OpOk::Done).map_err(to_io_error) }
+                let result = result.map(|()| OpOk::Done).map_err(to_io_error);
+                if HotJobs::owns(id) {
+                    return self.step_hot_job(id, vec![result]);
+                }
+                Event::IoDone { id, result }
             }
             Completed::Closed { conn, reason } => {
                 tracing::debug!(conn, ?reason, "connection closed");
@@ -245,9 +249,16 @@ impl Shell {
         while let Some(finished) = self.background.next_result() {
             active = true;
             self.files.forget(&finished.gone);
+            let id = finished.id;
             let event = match finished.output {
-                TaskOutput::Job(output) => Event::JobDone { id: finished.id, output: *output },
-                TaskOutput::One(result) => Event::IoDone { id: finished.id, result },
+                TaskOutput::Job(output) => Event::JobDone { id, output: *output },
+                TaskOutput::Ops(results) if HotJobs::owns(id) => {
+                    self.step_hot_job(id, results);
+                    continue;
+                }
+                TaskOutput::Ops(mut results) => {
+                    Event::IoDone { id, result: results.pop().expect("one operation was submitted") }
+                }
             };
             self.shard.handle(now, event, out);
         }
@@ -283,11 +294,18 @@ impl Shell {
                 }
                 Output::Mail { to, mail } => self.lines.mailbox.post(to.index(), Parcel::Mail(mail)),
                 Output::Io { id, op } => self.io(id, op).map_err(in_ring)?,
+                Output::Job { id, job } if job.is_destage() && self.files.is_direct() => {
+                    let todo = self.hot_jobs.begin(id, job);
+                    self.advance_hot_job(todo);
+                }
                 Output::Job { id, job } => self.background.submit(id, Task::Job(job)),
                 Output::Ready => self.report(Report::Ready),
                 Output::Stopped => self.report(Report::Stopped),
                 Output::Fatal { reason } => return Err(reason),
             }
+        }
+        while let Some((id, write)) = self.hot_jobs.next_write() {
+            self.io(id, write).map_err(in_ring)?;
         }
         self.background.flush();
         let reactor = &mut self.reactor;
@@ -316,13 +334,26 @@ impl Shell {
         }
     }
 
+    fn step_hot_job(&mut self, id: u64, results: Vec<OpResult>) {
+        let todo = self.hot_jobs.step(id, results);
+        self.advance_hot_job(todo);
+    }
+
+    fn advance_hot_job(&mut self, todo: Option<Todo>) {
+        match todo {
+            Some(Todo::Background(id, ops)) => self.background.submit(id, Task::Ops(ops)),
+            Some(Todo::Done(id, output)) => self.deferred.push_back(Event::JobDone { id, output }),
+            Some(Todo::Write) | None => {}
+        }
+    }
+
     /// Writes and syncs go to the hot ring; whatever may block goes to the background.
     fn io(&mut self, id: u64, op: Op) -> std::io::Result<()> {
         let opened = match &op {
             Op::Write { file, direct, .. } => self.files.writable(file.clone(), *direct),
             Op::Sync { file } => self.files.writable(file.clone(), false),
             _ => {
-                self.background.submit(id, Task::One(Some(op)));
+                self.background.submit(id, Task::Ops(vec![op]));
                 return Ok(());
             }
         };
@@ -331,6 +362,10 @@ impl Shell {
                 self.reactor.write(id, &file, at, bytes, durability == Durability::Durable)
             }
             (Ok(file), _) => self.reactor.sync(id, &file),
+            (Err(error), _) if HotJobs::owns(id) => {
+                self.step_hot_job(id, vec![Err(error)]);
+                Ok(())
+            }
             (Err(error), _) => {
                 self.deferred.push_back(Event::IoDone { id, result: Err(error) });
                 Ok(())

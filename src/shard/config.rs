@@ -8,6 +8,8 @@ use coretide_model::{BrokerConfig, ShardId};
 
 /// Requests of one connection that are worked on at once. More wait unread in their frames.
 pub const REQUESTS_IN_PROGRESS_MAX: u32 = 64;
+/// How long ready responses wait for other appends of their connection, in microseconds: about one commit.
+pub const RESPONSE_HOLD_US: u64 = 250;
 /// Frames of one connection that wait for their turn before its socket is not read any more.
 pub const BACKLOG_FRAMES_MAX: usize = 16;
 /// Bytes of such frames.

@@ -10,7 +10,7 @@ use coretide_wire::header::decode_request_header_view;
 use coretide_wire::{ApiKey, Reader};
 
 use crate::boot::Phase;
-use crate::config::{REQUEST_OVERHEAD_BYTES, SLOW_READER_SCAN_US, SLOW_READER_US};
+use crate::config::{REQUEST_OVERHEAD_BYTES, RESPONSE_HOLD_US, SLOW_READER_SCAN_US, SLOW_READER_US};
 use crate::event::{ListenerId, Output};
 use crate::handlers::{Fault, Handled, Head, Outcome, Request, api_versions, route};
 use crate::session::Session;
@@ -190,10 +190,29 @@ impl Shard {
                 session.close_at(head.place);
             }
         }
+        if !session.holds(self.now.mono_us) {
+            self.send_ready(head.conn);
+        } else if self.held.last() != Some(&head.conn) {
+            if self.held.is_empty() {
+                self.timers.insert(self.now.mono_us + RESPONSE_HOLD_US, Timer::HeldResponses);
+            }
+            self.held.push(head.conn);
+        }
+        self.dirty.push(head.conn);
+    }
+
+    fn send_ready(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
         let (sent_bytes, held_bytes) = session.drain(&mut self.out);
         self.metrics.bytes_out += sent_bytes;
         self.memory.take(held_bytes);
-        self.dirty.push(head.conn);
+    }
+
+    /// Sends all responses that waited for more of their connection.
+    pub(crate) fn send_held(&mut self) {
+        for conn in std::mem::take(&mut self.held) {
+            self.send_ready(conn);
+        }
     }
 
     /// A request that gets no response is over; with a fault the connection ends at once (W8).

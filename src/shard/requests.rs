@@ -37,6 +37,13 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::note_waiting`], for a request that waits for a commit only.
+    pub(crate) fn note_committing(&mut self, head: &Head, id: ReqId) {
+        if let Some(session) = self.sessions.get_mut(&head.conn) {
+            session.commits(head.place, id);
+        }
+    }
+
     /// Asks a shard something for a parked request; `place` comes back with the answer.
     pub(crate) fn ask(&mut self, to: ShardId, id: ReqId, place: u32, ask: Ask) {
         self.send(to, Mail::Ask { id, place, ask: Box::new(ask) });

@@ -37,6 +37,8 @@ pub struct Shard {
     pub(crate) sessions: BTreeMap<ConnId, Session>,
     /// Connections whose next request may be able to begin.
     pub(crate) dirty: Vec<ConnId>,
+    /// Connections whose responses wait for more; a timer is set while there are any.
+    pub(crate) held: Vec<ConnId>,
     pub(crate) memory: Memory,
     pub(crate) pending: PendingTable,
     pub(crate) timers: Timers,
@@ -70,6 +72,7 @@ impl Shard {
             out: Vec::new(),
             sessions: BTreeMap::new(),
             dirty: Vec::new(),
+            held: Vec::new(),
             memory: Memory::new(broker),
             pending: PendingTable::default(),
             timers: Timers::default(),
@@ -173,6 +176,7 @@ impl Shard {
                 self.timers.insert(self.now.mono_us + IDLE_SCAN_US, Timer::IdleScan);
             }
             Timer::SlowScan => self.close_slow(),
+            Timer::HeldResponses => self.send_held(),
             Timer::ProduceScan => produce::expire(self),
             Timer::Retention => {
                 let broker = self.image.broker();

@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     IdleScan,
     /// Look for connections that do not take their responses while memory is spent.
     SlowScan,
+    /// Responses have been held long enough.
+    HeldResponses,
     /// Look for produce requests that have waited too long.
     ProduceScan,
     /// Retention, producer expiry.

@@ -157,11 +157,22 @@ pub struct BufPool {
     shelf: Arc<Shelf>,
 }
 
+impl std::fmt::Debug for BufPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BufPool of {} bytes", self.shelf.buffer_bytes)
+    }
+}
+
 impl BufPool {
     /// A pool of buffers of `buffer_bytes` (rounded up to whole blocks) that keeps at most `keep` free ones.
     pub fn new(buffer_bytes: usize, keep: usize) -> BufPool {
         let buffer_bytes = blocks_up(buffer_bytes.max(1));
         BufPool { shelf: Arc::new(Shelf { buffer_bytes, keep, free: Mutex::new(Vec::new()) }) }
+    }
+
+    /// The size of its buffers.
+    pub fn buffer_bytes(&self) -> usize {
+        self.shelf.buffer_bytes
     }
 
     /// An empty buffer of at least `capacity` bytes. Larger than the pool's size: allocated and freed on its own.

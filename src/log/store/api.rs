@@ -32,7 +32,8 @@ pub struct StoreLimits {
     pub direct_from_bytes: usize,
     /// From how many bytes on that only the journal holds a log is destaged.
     pub destage_from_bytes: usize,
-    /// The largest single write of a destage.
+    /// The largest single write of a destage. A commit's flush takes all the longer for what else the device has just got:
+    /// with 1 MiB a time, 1 in 100 commits took 1.1 ms instead of 0.25.
     pub destage_write_bytes: usize,
     /// Memory for frozen append buffers.
     pub cache_bytes: usize,
@@ -52,7 +53,7 @@ impl Default for StoreLimits {
             commit_bytes_max: 4 << 20,
             direct_from_bytes: 64 << 10,
             destage_from_bytes: 1 << 20,
-            destage_write_bytes: 1 << 20,
+            destage_write_bytes: 128 << 10,
             cache_bytes: 64 << 20,
             checkpoint_every_bytes: 48 << 20,
             jobs_max: 16,

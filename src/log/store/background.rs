@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use coretide_model::Now;
-use coretide_stdx::aligned::blocks_up;
+use coretide_stdx::aligned::{BufPool, blocks_up};
 
 use super::api::{CommitSeq, LogKey, StoreOut};
 use super::checkpoint::{CheckpointImage, CheckpointMeta, GarbageImage, image_of};
@@ -149,8 +149,8 @@ impl Store {
                 self.want_destage.insert(key);
                 continue;
             }
-            let (stopping, committed, write_bytes) =
-                (self.is_finishing(), self.committed, self.limits.destage_write_bytes);
+            let (stopping, committed) = (self.is_finishing(), self.committed);
+            let buffers = self.destage_buffers.clone();
             let Some(log) = self.log_mut(key) else { continue };
             if log.offline.is_some() || log.finished {
                 continue;
@@ -170,7 +170,7 @@ impl Store {
                 self.want_destage.insert(key);
             }
             let Some(log) = self.log_mut(key) else { continue };
-            if let Some((run, job)) = plan_destage(key, log, committed, stopping, write_bytes) {
+            if let Some((run, job)) = plan_destage(key, log, committed, stopping, &buffers) {
                 self.job(Running::Destage(run), StoreJob::destage(job));
             }
         }
@@ -464,7 +464,7 @@ pub(super) fn plan_destage(
     log: &mut Log,
     committed: CommitSeq,
     stopping: bool,
-    write_bytes: usize,
+    buffers: &BufPool,
 ) -> Option<(DestageRun, DestageJob)> {
     let segment = log.first_unclosed();
     let base = segment.base_offset;
@@ -523,7 +523,7 @@ pub(super) fn plan_destage(
     };
     let prepare =
         PrepareSpec { topic_id: log.tp.topic_id, check_dir: !log.prepared, new_file: !segment.created, allocate };
-    let job = DestageJob::new(std::sync::Arc::clone(&log.dir), base, prepare, from, pieces, write_bytes)
+    let job = DestageJob::new(std::sync::Arc::clone(&log.dir), base, prepare, from, pieces, buffers.clone())
         .with_index(index_write)
         .with_exact_length(complete.then_some(to));
     log.busy = Some(if writes { Busy::Destaging } else { Busy::Preparing });

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coretide_model::TopicPartition;
-use coretide_stdx::aligned::BLOCK_BYTES;
+use coretide_stdx::aligned::{BLOCK_BYTES, BufPool};
 
 use super::api::{LogKey, StoreLimits};
 use super::background::{DestageRun, plan_destage};
@@ -627,9 +627,9 @@ impl Boot {
         }
         while let Some(tp) = todo.last() {
             let Some(log) = self.replay.logs.get_mut(tp) else { break };
-            let write_bytes = self.config.limits.destage_write_bytes;
+            let buffers = BufPool::new(self.config.limits.destage_write_bytes, 1);
             if log.has_destage_work(0)
-                && let Some(planned) = plan_destage(LogKey(0), log, 0, false, write_bytes)
+                && let Some(planned) = plan_destage(LogKey(0), log, 0, false, &buffers)
             {
                 return Ok(Next::Go(State::Destage { todo, job: Some(Box::new(planned)), resume }));
             }

@@ -96,6 +96,12 @@ impl StoreJob {
         matches!(self.0, Kind::Cold(_) | Kind::Time(_))
     }
 
+    /// True when most of it is writing what is in memory to segments: its direct writes do not block, and a thread that
+    /// must not wait may do them.
+    pub fn is_destage(&self) -> bool {
+        matches!(self.0, Kind::Destage(_))
+    }
+
     pub(super) fn destage(job: DestageJob) -> StoreJob {
         StoreJob(Kind::Destage(Box::new(job)))
     }

@@ -117,7 +117,7 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
     if acks == 0 {
         return Ok(Outcome::Silent);
     }
-    shard.note_waiting(&request.head, id);
+    shard.note_committing(&request.head, id);
     Ok(Outcome::Later)
 }
 

@@ -7,6 +7,9 @@
 //!
 //! Requests that only append or read (`overlaps`) run beside each other; any other runs alone, as all do in Kafka, so that
 //! it sees the effects of those before it and none of those behind it.
+//!
+//! A send costs as much for one response as for several, and wakes the client each time. So while more appends of the
+//! connection wait for a commit than responses are ready, the ready ones wait for them a moment.
 //! Must never touch: what requests mean, sockets.
 
 pub mod frame;
@@ -19,7 +22,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use coretide_model::ConnId;
 
-use crate::config::{BACKLOG_BYTES_MAX, BACKLOG_FRAMES_MAX, REQUESTS_IN_PROGRESS_MAX, UNSENT_BYTES_MAX};
+use crate::config::{
+    BACKLOG_BYTES_MAX, BACKLOG_FRAMES_MAX, REQUESTS_IN_PROGRESS_MAX, RESPONSE_HOLD_US, UNSENT_BYTES_MAX,
+};
 use crate::event::{ListenerId, Output, Response};
 use crate::mail::ReqId;
 
@@ -28,12 +33,21 @@ use crate::mail::ReqId;
 enum Place {
     /// Its request is in progress; the id if it waits in the table.
     Waiting(Option<ReqId>),
+    /// Its request waits in the table for a commit, which is a matter of microseconds.
+    Committing(ReqId),
     /// May leave when it is at the head.
     Ready(Response),
     /// Nothing leaves for it (acks=0).
     Silent,
     /// The connection ends here.
     Close,
+}
+
+impl Place {
+    /// Its request is not answered yet.
+    fn is_open(&self) -> bool {
+        matches!(self, Place::Waiting(_) | Place::Committing(_))
+    }
 }
 
 /// One connection.
@@ -54,6 +68,10 @@ pub(crate) struct Session {
     in_progress: u32,
     /// The request in progress is one that runs alone.
     alone: bool,
+    /// Places that are [`Place::Committing`].
+    committing: usize,
+    /// Since when the responses at the head have been ready, if they are being held.
+    held_since_us: Option<u64>,
     /// Responses that have not left: bytes to go, and bytes in memory.
     unsent: VecDeque<(u64, u64)>,
     unsent_bytes: u64,
@@ -78,6 +96,8 @@ impl Session {
             backlog_bytes: 0,
             in_progress: 0,
             alone: false,
+            committing: 0,
+            held_since_us: None,
             unsent: VecDeque::new(),
             unsent_bytes: 0,
             held_bytes: 0,
@@ -128,18 +148,29 @@ impl Session {
 
     /// Notes where the request of this place waits.
     pub fn waits(&mut self, place: u64, id: ReqId) {
-        *self.place(place) = Place::Waiting(Some(id));
+        self.fill(place, Place::Waiting(Some(id)));
+    }
+
+    /// Notes where the request of this place waits for a commit.
+    pub fn commits(&mut self, place: u64, id: ReqId) {
+        self.fill(place, Place::Committing(id));
+        self.committing += 1;
+    }
+
+    fn fill(&mut self, place: u64, with: Place) {
+        let before = std::mem::replace(self.place(place), with);
+        self.committing -= usize::from(matches!(before, Place::Committing(_)));
     }
 
     /// The request is answered. It is no longer in progress.
     pub fn answer(&mut self, place: u64, response: Response) {
-        *self.place(place) = Place::Ready(response);
+        self.fill(place, Place::Ready(response));
         self.in_progress -= 1;
     }
 
     /// The request gets no response, but is still in progress: [`Session::finish_silent`] follows.
     pub fn silence(&mut self, place: u64) {
-        *self.place(place) = Place::Silent;
+        self.fill(place, Place::Silent);
     }
 
     /// A request without response is over.
@@ -149,7 +180,7 @@ impl Session {
 
     /// The connection ends when everything before this place has left; what comes behind it is dropped.
     pub fn close_at(&mut self, place: u64) {
-        *self.place(place) = Place::Close;
+        self.fill(place, Place::Close);
         self.in_progress -= 1;
         self.stop();
     }
@@ -169,14 +200,26 @@ impl Session {
         }
     }
 
+    /// True while the responses at the head of the line should wait for the appends behind them, for
+    /// [`RESPONSE_HOLD_US`] at most: then [`Session::drain`] is due.
+    pub fn holds(&mut self, now_us: u64) -> bool {
+        let ready = self.line.iter().take_while(|place| !place.is_open()).count();
+        if ready == 0 || ready >= self.committing {
+            self.held_since_us = None;
+            return false;
+        }
+        now_us.saturating_sub(*self.held_since_us.get_or_insert(now_us)) < RESPONSE_HOLD_US
+    }
+
     /// Sends everything at the head of the line that is ready. Returns the bytes of the responses and how many of them
     /// are in memory.
     pub fn drain(&mut self, out: &mut Vec<Output>) -> (u64, u64) {
         let (mut sent_bytes, mut held_bytes) = (0, 0);
+        self.held_since_us = None;
         while !self.ended
             && let Some(place) = self.line.front()
         {
-            if let Place::Waiting(_) = place {
+            if place.is_open() {
                 break;
             }
             self.head += 1;
@@ -189,7 +232,7 @@ impl Session {
                     out.push(Output::Send { conn: self.conn, response });
                 }
                 Place::Close => self.end(out),
-                Place::Silent | Place::Waiting(_) => {}
+                Place::Silent | Place::Waiting(_) | Place::Committing(_) => {}
             }
         }
         self.unsent_bytes += sent_bytes;
@@ -219,6 +262,7 @@ impl Session {
     pub fn waiting(&self) -> impl Iterator<Item = ReqId> {
         self.line.iter().filter_map(|place| match place {
             Place::Waiting(id) => *id,
+            Place::Committing(id) => Some(*id),
             _ => None,
         })
     }

@@ -103,6 +103,41 @@ fn a_request_without_response_counts_until_it_is_over_but_holds_up_no_response()
 }
 
 #[test]
+fn ready_responses_wait_for_more_appends_than_they_are_but_not_for_long() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 6, 8, 10]);
+    let places: Vec<u64> = (0..5).map(|_| begin(&mut session).unwrap().1).collect();
+    for place in &places {
+        session.commits(*place, ReqId(*place));
+    }
+    assert!(!session.holds(0), "nothing is ready");
+    session.answer(places[0], response(2));
+    assert!(session.holds(1000));
+    assert!(session.holds(1000 + RESPONSE_HOLD_US - 1));
+    assert!(!session.holds(1000 + RESPONSE_HOLD_US), "long enough");
+    session.answer(places[2], response(6));
+    assert!(session.holds(1001), "it is not at the head");
+    session.answer(places[1], response(4));
+    assert!(!session.holds(1002), "three are ready, two are open");
+    let mut out = Vec::new();
+    session.drain(&mut out);
+    assert_eq!(sent(&mut out), [2, 4, 6]);
+    session.answer(places[3], response(8));
+    assert!(!session.holds(5000), "one is ready, one is open");
+}
+
+#[test]
+fn ready_responses_do_not_wait_for_a_long_poll() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 6]);
+    let places: Vec<u64> = (0..3).map(|_| begin(&mut session).unwrap().1).collect();
+    session.waits(places[1], ReqId(1));
+    session.waits(places[2], ReqId(2));
+    session.answer(places[0], response(2));
+    assert!(!session.holds(0));
+}
+
+#[test]
 fn unread_responses_and_waiting_frames_stop_the_reading_and_their_going_resumes_it() {
     let mut session = session();
     push(&mut session, &[1]);

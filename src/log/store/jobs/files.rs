@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coretide_model::TopicId;
-use coretide_stdx::aligned::{AlignedBuf, blocks_up};
+use coretide_stdx::aligned::BufPool;
 
 use super::{OwnDone, OwnOk, data, first_error};
 use crate::io::{Durability, FileId, IoError, OWN_DIR, Op, OpResult, SegmentFile, Step};
@@ -72,7 +72,8 @@ pub struct DestageJob {
     pieces: Vec<Bytes>,
     next_piece: usize,
     in_piece: usize,
-    write_bytes: usize,
+    left: usize,
+    buffers: BufPool,
     index: Option<IndexWrite>,
     exact: Option<u32>,
     state: DestageAt,
@@ -80,15 +81,16 @@ pub struct DestageJob {
 }
 
 impl DestageJob {
-    /// Writes `pieces` from position `from` (a block border) on, at most `write_bytes` at a time.
+    /// Writes `pieces` from position `from` (a block border) on, one of `buffers` at a time.
     pub fn new(
         dir: Arc<str>,
         segment: i64,
         prepare: PrepareSpec,
         from: u32,
         pieces: Vec<Bytes>,
-        write_bytes: usize,
+        buffers: BufPool,
     ) -> DestageJob {
+        let left = pieces.iter().map(Bytes::len).sum();
         DestageJob {
             dir,
             segment,
@@ -97,7 +99,8 @@ impl DestageJob {
             pieces,
             next_piece: 0,
             in_piece: 0,
-            write_bytes,
+            left,
+            buffers,
             index: None,
             exact: None,
             state: DestageAt::Start,
@@ -145,13 +148,16 @@ impl DestageJob {
             DestageAt::Start | DestageAt::Owner => {
                 self.make_space(&mut ops);
                 self.state = DestageAt::Writing;
+                // Apart from the writes, since it may take long.
+                if !ops.is_empty() {
+                    return Step::Do(ops);
+                }
             }
             DestageAt::Writing => {}
             DestageAt::Ending => return Step::Done(Ok(OwnOk::Done)),
         }
         if let Some(write) = self.next_write() {
-            ops.push(write);
-            return Step::Do(ops);
+            return Step::Do(vec![write]);
         }
         self.state = DestageAt::Ending;
         self.end(&mut ops);
@@ -179,12 +185,12 @@ impl DestageJob {
 
     /// One aligned write of what comes next; the last one is padded with zeros.
     fn next_write(&mut self) -> Option<Op> {
-        let left: usize = self.pieces[self.next_piece..].iter().map(Bytes::len).sum::<usize>() - self.in_piece;
-        if left == 0 {
+        if self.left == 0 {
             return None;
         }
-        let mut room = left.min(self.write_bytes);
-        let mut buffer = AlignedBuf::with_capacity(blocks_up(room));
+        let mut room = self.left.min(self.buffers.buffer_bytes());
+        self.left -= room;
+        let mut buffer = self.buffers.take(room);
         while room > 0 {
             let piece = &self.pieces[self.next_piece][self.in_piece..];
             let taken = piece.len().min(room);
