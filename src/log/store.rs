@@ -239,6 +239,11 @@ impl Store {
         self.retry_at_us
     }
 
+    /// True while a [`StoreOut::Io`] is on its way.
+    pub fn awaits_io(&self) -> bool {
+        !self.io.is_empty()
+    }
+
     /// The newest commit that is done, to the durability that its appends asked for.
     pub fn committed(&self) -> CommitSeq {
         self.committed

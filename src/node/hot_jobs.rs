@@ -18,7 +18,7 @@ pub(crate) enum Todo {
     /// A write waits; see [`HotJobs::next_write`].
     Write,
     /// The job is over.
-    Done(u64, JobOutput),
+    Done(u64, Box<JobOutput>),
 }
 
 /// The jobs of one hot thread.
@@ -53,7 +53,7 @@ impl HotJobs {
             Step::Do(ops) => ops,
             Step::Done(output) => {
                 self.jobs.remove(&id);
-                return Some(Todo::Done(id, output));
+                return Some(Todo::Done(id, Box::new(output)));
             }
         };
         if let [Op::Write { direct: true, .. }] = ops.as_slice() {

@@ -171,7 +171,12 @@ impl Shell {
         if self.spin_us > 0 && now.mono_us.saturating_sub(self.last_event_us) < self.spin_us {
             return Some(Duration::ZERO);
         }
-        self.lines.bell.announce_sleep();
+        // What only concerns commits can wait for ours: its completion wakes this thread.
+        if self.shard.awaits_io() {
+            self.lines.bell.announce_doze();
+        } else {
+            self.lines.bell.announce_sleep();
+        }
         if self.lines.mailbox.has_mail() || self.background.has_results() {
             return Some(Duration::ZERO);
         }
@@ -217,7 +222,7 @@ impl Shell {
         if target == self.lines.me {
             self.adopt(now, stream, listener, peer, out);
         } else {
-            self.lines.mailbox.post(target, Parcel::Connection { stream, listener, peer });
+            self.lines.mailbox.post(target, Parcel::Connection { stream, listener, peer }, false);
         }
     }
 
@@ -292,7 +297,10 @@ impl Shell {
                 Output::Mail { to, mail } if to.index() == self.lines.me => {
                     self.deferred.push_back(Event::Mail { from: to, mail });
                 }
-                Output::Mail { to, mail } => self.lines.mailbox.post(to.index(), Parcel::Mail(mail)),
+                Output::Mail { to, mail } => {
+                    let patient = mail.is_of_commits();
+                    self.lines.mailbox.post(to.index(), Parcel::Mail(mail), patient);
+                }
                 Output::Io { id, op } => self.io(id, op).map_err(in_ring)?,
                 Output::Job { id, job } if job.is_destage() && self.files.is_direct() => {
                     let todo = self.hot_jobs.begin(id, job);
@@ -342,7 +350,7 @@ impl Shell {
     fn advance_hot_job(&mut self, todo: Option<Todo>) {
         match todo {
             Some(Todo::Background(id, ops)) => self.background.submit(id, Task::Ops(ops)),
-            Some(Todo::Done(id, output)) => self.deferred.push_back(Event::JobDone { id, output }),
+            Some(Todo::Done(id, output)) => self.deferred.push_back(Event::JobDone { id, output: *output }),
             Some(Todo::Write) | None => {}
         }
     }

@@ -17,6 +17,8 @@ struct Outgoing<T> {
     lane: Producer<T>,
     waiting: VecDeque<T>,
     posted: bool,
+    /// One of what was posted cannot wait.
+    urgent: bool,
 }
 
 /// One thread's ends of all lanes.
@@ -41,7 +43,7 @@ pub fn mailboxes<T>(bells: &[Arc<Doorbell>]) -> Vec<Mailbox<T>> {
     for from in 0..ends {
         for to in (0..ends).filter(|&to| to != from) {
             let (lane, consumer) = RingBuffer::new(LANE_LETTERS);
-            boxes[from].outgoing[to] = Some(Outgoing { lane, waiting: VecDeque::new(), posted: false });
+            boxes[from].outgoing[to] = Some(Outgoing { lane, waiting: VecDeque::new(), posted: false, urgent: false });
             boxes[to].incoming[from] = Some(consumer);
         }
     }
@@ -49,10 +51,11 @@ pub fn mailboxes<T>(bells: &[Arc<Doorbell>]) -> Vec<Mailbox<T>> {
 }
 
 impl<T> Mailbox<T> {
-    /// Sends. The target is woken by [`Mailbox::flush`].
-    pub fn post(&mut self, to: usize, letter: T) {
+    /// Sends. The target is woken by [`Mailbox::flush`]; for a `patient` letter only if it sleeps for longer.
+    pub fn post(&mut self, to: usize, letter: T, patient: bool) {
         let outgoing = self.outgoing[to].as_mut().expect("nobody has a lane to itself");
         outgoing.posted = true;
+        outgoing.urgent |= !patient;
         if outgoing.waiting.is_empty() {
             if let Err(rtrb::PushError::Full(letter)) = outgoing.lane.push(letter) {
                 outgoing.waiting.push_back(letter);
@@ -73,12 +76,14 @@ impl<T> Mailbox<T> {
                     outgoing.waiting.push_front(letter);
                     break;
                 }
-                outgoing.posted = true;
+                (outgoing.posted, outgoing.urgent) = (true, true);
             }
             blocked |= !outgoing.waiting.is_empty();
-            let due = std::mem::take(&mut outgoing.posted) | std::mem::take(&mut self.relieved[to]);
-            if due && self.bells[to].must_wake() {
-                wake(&self.bells[to]);
+            let posted = std::mem::take(&mut outgoing.posted);
+            let urgent = std::mem::take(&mut outgoing.urgent) | std::mem::take(&mut self.relieved[to]);
+            let bell = &self.bells[to];
+            if (urgent && bell.must_wake()) || (posted && !urgent && bell.must_wake_for_patient()) {
+                wake(bell);
             }
         }
         blocked
@@ -118,7 +123,7 @@ mod tests {
         let mut boxes = mailboxes::<usize>(&bells);
         let (mut b, mut a) = (boxes.pop().expect("two"), boxes.pop().expect("two"));
         let total = LANE_LETTERS * 2 + 3;
-        (0..total).for_each(|n| a.post(1, n));
+        (0..total).for_each(|n| a.post(1, n, false));
         assert!(a.flush(|_| ()));
         let mut got = Vec::new();
         while got.len() < total {
@@ -137,7 +142,7 @@ mod tests {
     fn a_sender_that_sleeps_on_waiting_letters_is_woken_when_its_lane_is_emptied() {
         let bells = [Doorbell::new().expect("eventfd"), Doorbell::new().expect("eventfd")];
         let mut boxes = mailboxes::<usize>(&bells);
-        (0..=LANE_LETTERS).for_each(|n| boxes[0].post(1, n));
+        (0..=LANE_LETTERS).for_each(|n| boxes[0].post(1, n, false));
         assert!(boxes[0].flush(|_| ()));
         bells[0].announce_sleep();
         assert!(!boxes[0].has_mail());
@@ -153,12 +158,30 @@ mod tests {
         let bells = [Doorbell::new().expect("eventfd"), Doorbell::new().expect("eventfd")];
         let mut boxes = mailboxes::<u8>(&bells);
         bells[1].announce_sleep();
-        boxes[0].post(1, 1);
-        boxes[0].post(1, 2);
+        boxes[0].post(1, 1, false);
+        boxes[0].post(1, 2, true);
         let mut woken = 0;
         boxes[0].flush(|_| woken += 1);
-        boxes[0].post(1, 3);
+        boxes[0].post(1, 3, false);
         boxes[0].flush(|_| woken += 1);
         assert_eq!(woken, 1);
+    }
+
+    #[test]
+    fn patient_letters_leave_a_target_alone_that_wakes_by_itself() {
+        let bells = [Doorbell::new().expect("eventfd"), Doorbell::new().expect("eventfd")];
+        let mut boxes = mailboxes::<u8>(&bells);
+        let mut woken = 0;
+        bells[1].announce_doze();
+        boxes[0].post(1, 1, true);
+        boxes[0].flush(|_| woken += 1);
+        assert_eq!(woken, 0);
+        boxes[0].post(1, 2, false);
+        boxes[0].flush(|_| woken += 1);
+        assert_eq!(woken, 1);
+        bells[1].announce_sleep();
+        boxes[0].post(1, 3, true);
+        boxes[0].flush(|_| woken += 1);
+        assert_eq!(woken, 2);
     }
 }

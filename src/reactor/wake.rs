@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering, fence};
 
 use crate::error::SetupError;
 
@@ -52,10 +52,17 @@ impl AsRawFd for EventFd {
     }
 }
 
+/// Nobody needs to wake the thread.
+const AWAKE: u8 = 0;
+/// Something on its way will wake the thread within a moment; what can wait so long need not.
+const DOZING: u8 = 1;
+/// Whoever delivers must wake the thread.
+const ASLEEP: u8 = 2;
+
 /// How others wake one thread. The sleeper announces itself, looks once more, and only then sleeps; who delivers looks
 /// at the announcement after delivering. So a busy thread costs its senders no system call.
 pub struct Doorbell {
-    asleep: AtomicBool,
+    state: AtomicU8,
     event: EventFd,
     ring: AtomicI32,
 }
@@ -63,24 +70,40 @@ pub struct Doorbell {
 impl Doorbell {
     /// The doorbell of a thread that is awake.
     pub fn new() -> Result<Arc<Doorbell>, SetupError> {
-        Ok(Arc::new(Doorbell { asleep: AtomicBool::new(false), event: EventFd::new()?, ring: AtomicI32::new(-1) }))
+        Ok(Arc::new(Doorbell { state: AtomicU8::new(AWAKE), event: EventFd::new()?, ring: AtomicI32::new(-1) }))
     }
 
     /// The sleeper, before its last look at its lanes.
     pub fn announce_sleep(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
+        self.announce(ASLEEP);
+    }
+
+    /// The same, when an operation of its own is sure to wake the sleeper soon.
+    pub fn announce_doze(&self) {
+        self.announce(DOZING);
+    }
+
+    fn announce(&self, state: u8) {
+        self.state.store(state, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
     /// The sleeper, awake again.
     pub fn awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.state.store(AWAKE, Ordering::Relaxed);
     }
 
     /// True for the one sender that has to wake the sleeper, after it has delivered.
     pub fn must_wake(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst)
+        self.state.load(Ordering::Relaxed) != AWAKE && self.state.swap(AWAKE, Ordering::SeqCst) != AWAKE
+    }
+
+    /// The same for a delivery that may wait until the sleeper's own operation is back.
+    pub fn must_wake_for_patient(&self) -> bool {
+        fence(Ordering::SeqCst);
+        let state = self.state.load(Ordering::Relaxed);
+        state == ASLEEP && self.state.compare_exchange(ASLEEP, AWAKE, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// Wakes by eventfd if the thread sleeps: for senders without a ring.
@@ -124,6 +147,12 @@ mod tests {
         assert!(!bell.must_wake());
         bell.announce_sleep();
         bell.awake();
+        assert!(!bell.must_wake());
+        bell.announce_doze();
+        assert!(!bell.must_wake_for_patient());
+        assert!(bell.must_wake());
+        bell.announce_sleep();
+        assert!(bell.must_wake_for_patient());
         assert!(!bell.must_wake());
     }
 }

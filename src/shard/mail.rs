@@ -57,6 +57,14 @@ pub enum Mail {
     Drained,
 }
 
+impl Mail {
+    /// True for letters that lead to a commit or follow one. A receiver with a commit on its way could not start the next
+    /// one for them, and the answers that they carry leave together with those of that commit.
+    pub fn is_of_commits(&self) -> bool {
+        matches!(self, Mail::Append { .. } | Mail::Appended { .. })
+    }
+}
+
 const _: () = assert!(size_of::<Mail>() <= 256, "mail is moved by value through the lanes");
 
 /// One batch to be appended.

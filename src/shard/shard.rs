@@ -137,6 +137,11 @@ impl Shard {
         deadlines.into_iter().flatten().min()
     }
 
+    /// True while an [`Output::Io`] is on its way, whose [`Event::IoDone`] is a matter of microseconds.
+    pub fn awaits_io(&self) -> bool {
+        self.logs.store.awaits_io()
+    }
+
     /// The counters so far.
     pub fn metrics(&self) -> &ShardMetrics {
         &self.metrics

@@ -12,7 +12,7 @@ use super::api::{CommitSeq, LogKey};
 const SMALLEST_BYTES: usize = 4096;
 const CLASSES: usize = 11;
 /// Free bytes kept per class at most, and buffers.
-const KEEP_BYTES: usize = 2 << 20;
+const KEEP_BYTES: usize = 8 << 20;
 const KEEP_BUFFERS: usize = 64;
 
 /// Pools of buffers in powers of two, so that a buffer is at most twice as large as what it holds.
