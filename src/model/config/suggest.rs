@@ -1,16 +1,34 @@
 //! The nearest known name to a mistyped one.
 
-use super::key::Scope;
+use super::key::{Key, Scope};
+use super::layers::topic_synonyms;
 use super::table;
 
 /// Longer names than this are not compared.
 const MAX_NAME_BYTES: usize = 96;
 
-/// The key whose name needs the fewest edits, if they are few enough to be a slip.
+/// What a key of the other of broker and topic is called in this scope: the one name is often used for the other.
+fn counterpart(scope: Scope, name: &str) -> Option<&'static str> {
+    match scope {
+        Scope::Broker => topic_synonyms(name).first().map(|synonym| synonym.name),
+        Scope::Topic => {
+            let is_behind = |key: &&Key| topic_synonyms(key.name).iter().any(|synonym| synonym.name == name);
+            table::keys(scope).find(is_behind).map(|key| key.name)
+        }
+        _ => None,
+    }
+}
+
+/// The key that was probably meant: the same one under the name that it has here, or the one whose name needs the fewest
+/// edits, if they are few enough to be a slip.
 pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
     if name.len() > MAX_NAME_BYTES {
         return None;
     }
+    counterpart(scope, name).or_else(|| slip(scope, name))
+}
+
+fn slip(scope: Scope, name: &str) -> Option<&'static str> {
     let allowed = (name.len() / 4).clamp(1, 5);
     table::keys(scope)
         // Peers choose the names, so the comparison must stay cheap: names of quite another length cannot be near.
@@ -46,6 +64,21 @@ mod tests {
             [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("log.dir", "log.dirs", 1), ("abc", "cab", 2)]
         {
             assert_eq!(edits(left.as_bytes(), right.as_bytes()), expected, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn a_topics_key_given_to_a_broker_is_translated_and_the_other_way_round() {
+        let cases = [
+            (Scope::Broker, "file.delete.delay.ms", Some("log.segment.delete.delay.ms")),
+            (Scope::Broker, "retention.ms", Some("log.retention.ms")),
+            (Scope::Topic, "log.retention.hours", Some("retention.ms")),
+            (Scope::Topic, "message.max.bytes", Some("max.message.bytes")),
+            (Scope::Topic, "num.partitions", None),
+            (Scope::Group, "retention.ms", None),
+        ];
+        for (scope, name, expected) in cases {
+            assert_eq!(counterpart(scope, name), expected, "{name}");
         }
     }
 
