@@ -239,9 +239,9 @@ impl Store {
         self.retry_at_us
     }
 
-    /// True while a [`StoreOut::Io`] is on its way.
-    pub fn awaits_io(&self) -> bool {
-        !self.io.is_empty()
+    /// True while a commit is on its way that takes as long as a flush does, and not as long as its bytes do.
+    pub fn is_in_brief_commit(&self) -> bool {
+        !self.io.is_empty() && self.in_flight.as_ref().is_some_and(InFlight::is_brief)
     }
 
     /// The newest commit that is done, to the durability that its appends asked for.

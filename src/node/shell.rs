@@ -172,7 +172,7 @@ impl Shell {
             return Some(Duration::ZERO);
         }
         // What only concerns commits can wait for ours: its completion wakes this thread.
-        if self.shard.awaits_io() {
+        if self.shard.is_in_brief_commit() {
             self.lines.bell.announce_doze();
         } else {
             self.lines.bell.announce_sleep();

@@ -137,9 +137,9 @@ impl Shard {
         deadlines.into_iter().flatten().min()
     }
 
-    /// True while an [`Output::Io`] is on its way, whose [`Event::IoDone`] is a matter of microseconds.
-    pub fn awaits_io(&self) -> bool {
-        self.logs.store.awaits_io()
+    /// True while an [`Output::Io`] is on its way whose [`Event::IoDone`] is a matter of microseconds.
+    pub fn is_in_brief_commit(&self) -> bool {
+        self.logs.store.is_in_brief_commit()
     }
 
     /// The counters so far.

@@ -20,6 +20,9 @@ use crate::io::{Durability, FileId, IoError, Op, OpResult};
 /// come back to direct writes after a roll, under full load.
 const DIRECT_CARRY: u64 = 8;
 
+/// Up to this size the time of a commit is that of its flush.
+const BRIEF_COMMIT_BYTES: usize = 128 << 10;
+
 /// An entry of a commit that carries no batches.
 #[derive(Clone, Debug)]
 pub(super) enum Meta {
@@ -54,6 +57,11 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// True when it is little more than a flush.
+    pub fn is_brief(&self) -> bool {
+        self.directs.is_empty() && self.staged_bytes <= BRIEF_COMMIT_BYTES
+    }
+
     /// True when it writes to a segment of this log.
     pub fn writes_to(&self, key: LogKey) -> bool {
         self.directs.iter().any(|done| done.key == key)
