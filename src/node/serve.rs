@@ -335,7 +335,7 @@ impl Seat {
             next_shard: 0,
             accept_again_us: None,
             deferred: std::collections::VecDeque::new(),
-            hot_jobs: crate::hot_jobs::HotJobs::default(),
+            hot_jobs: crate::hot_jobs::HotJobs::new(),
             last_event_us: 0,
             exit: false,
         };

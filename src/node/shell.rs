@@ -23,7 +23,7 @@ use coretide_shard::{Event, Job, JobOutput, ListenerId, Mail, Output, Shard};
 use smallvec::SmallVec;
 
 use crate::files::{HotFiles, to_file_op, to_io_error, to_op_result};
-use crate::hot_jobs::{HotJobs, Todo};
+use crate::hot_jobs::{HotJobs, Todo, is_of_hot_job};
 
 /// How long accepting pauses when the process has run out of descriptors.
 const ACCEPT_PAUSE_US: u64 = 100_000;
@@ -128,7 +128,7 @@ pub(crate) struct Shell {
     pub(crate) accept_again_us: Option<u64>,
     /// Events that came of outputs themselves, for the next turn.
     pub(crate) deferred: VecDeque<Event>,
-    pub(crate) hot_jobs: HotJobs,
+    pub(crate) hot_jobs: HotJobs<Job>,
     pub(crate) last_event_us: u64,
     pub(crate) exit: bool,
 }
@@ -194,7 +194,7 @@ impl Shell {
             Completed::Sent { conn, bytes } => Event::Sent { conn: ConnId(conn), bytes },
             Completed::FileDone { id, result } => {
                 let result = result.map(|()| OpOk::Done).map_err(to_io_error);
-                if HotJobs::owns(id) {
+                if is_of_hot_job(id) {
                     return self.step_hot_job(id, vec![result]);
                 }
                 Event::IoDone { id, result }
@@ -257,7 +257,7 @@ impl Shell {
             let id = finished.id;
             let event = match finished.output {
                 TaskOutput::Job(output) => Event::JobDone { id, output: *output },
-                TaskOutput::Ops(results) if HotJobs::owns(id) => {
+                TaskOutput::Ops(results) if is_of_hot_job(id) => {
                     self.step_hot_job(id, results);
                     continue;
                 }
@@ -347,7 +347,7 @@ impl Shell {
         self.advance_hot_job(todo);
     }
 
-    fn advance_hot_job(&mut self, todo: Option<Todo>) {
+    fn advance_hot_job(&mut self, todo: Option<Todo<JobOutput>>) {
         match todo {
             Some(Todo::Background(id, ops)) => self.background.submit(id, Task::Ops(ops)),
             Some(Todo::Done(id, output)) => self.deferred.push_back(Event::JobDone { id, output: *output }),
@@ -370,7 +370,7 @@ impl Shell {
                 self.reactor.write(id, &file, at, bytes, durability == Durability::Durable)
             }
             (Ok(file), _) => self.reactor.sync(id, &file),
-            (Err(error), _) if HotJobs::owns(id) => {
+            (Err(error), _) if is_of_hot_job(id) => {
                 self.step_hot_job(id, vec![Err(error)]);
                 Ok(())
             }
