@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use coretide_metrics::ShardMetrics;
 use coretide_model::{BrokerConfig, ConnId};
 use coretide_wire::api::{Reception, receive};
 use coretide_wire::header::decode_request_header_view;
@@ -66,6 +67,13 @@ impl Memory {
 /// What the frames that have not begun take of the memory budget.
 fn backlog_cost(session: &Session) -> u64 {
     session.backlog_bytes() as u64 + session.backlog_frames() as u64 * REQUEST_OVERHEAD_BYTES
+}
+
+/// Sends what is ready on a connection.
+fn send_ready(session: &mut Session, out: &mut Vec<Output>, metrics: &mut ShardMetrics, memory: &mut Memory) {
+    let (sent_bytes, held_bytes) = session.drain(out);
+    metrics.bytes_out += sent_bytes;
+    memory.take(held_bytes);
 }
 
 /// Whether the request in this frame may run beside others of its connection.
@@ -191,7 +199,7 @@ impl Shard {
             }
         }
         if !session.holds(self.now.mono_us) {
-            self.send_ready(head.conn);
+            send_ready(session, &mut self.out, &mut self.metrics, &mut self.memory);
         } else if self.held.last() != Some(&head.conn) {
             if self.held.is_empty() {
                 self.timers.insert(self.now.mono_us + RESPONSE_HOLD_US, Timer::HeldResponses);
@@ -201,17 +209,12 @@ impl Shard {
         self.dirty.push(head.conn);
     }
 
-    fn send_ready(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let (sent_bytes, held_bytes) = session.drain(&mut self.out);
-        self.metrics.bytes_out += sent_bytes;
-        self.memory.take(held_bytes);
-    }
-
     /// Sends all responses that waited for more of their connection.
     pub(crate) fn send_held(&mut self) {
         for conn in std::mem::take(&mut self.held) {
-            self.send_ready(conn);
+            if let Some(session) = self.sessions.get_mut(&conn) {
+                send_ready(session, &mut self.out, &mut self.metrics, &mut self.memory);
+            }
         }
     }
 

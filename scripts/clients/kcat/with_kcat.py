@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
 
-from scenario import PARTITIONS, Record, Scenario, check, main, until
+from scenario import PARTITIONS, Record, Scenario, check, main, take_all, until
 
 FORMAT = "%p\\t%o\\t%T\\t%K\\t%S\\t%h\\n%k\\n%s\\n"
 
@@ -63,13 +63,7 @@ class Member:
                 self.mine = []
 
     def poll(self):
-        taken = []
-        try:
-            taken.append(self.records.get(timeout=0.2))
-            while True:
-                taken.append(self.records.get_nowait())
-        except queue.Empty:
-            return taken
+        return take_all(self.records)
 
     def assigned(self):
         return list(self.mine)

@@ -68,6 +68,17 @@ def by_partition(records):
     return ordered
 
 
+def take_all(records):
+    """What a queue holds, waiting a moment for the first."""
+    taken = []
+    try:
+        taken.append(records.get(timeout=0.2))
+        while True:
+            taken.append(records.get_nowait())
+    except queue.Empty:
+        return taken
+
+
 def commits(member):
     try:
         member.commit()
@@ -105,13 +116,7 @@ class Threaded:
                     print(f"a member met {error!r:.200}", file=sys.stderr, flush=True)
 
     def poll(self):
-        taken = []
-        try:
-            taken.append(self.records.get(timeout=0.2))
-            while True:
-                taken.append(self.records.get_nowait())
-        except queue.Empty:
-            return taken
+        return take_all(self.records)
 
     def assigned(self):
         return list(self.shared)

@@ -144,13 +144,13 @@ impl Store {
         if self.want_destage.is_empty() {
             return;
         }
+        let (stopping, committed) = (self.is_finishing(), self.committed);
+        let buffers = self.destage_buffers.clone();
         for key in std::mem::take(&mut self.want_destage) {
             if self.running.len() >= self.limits.jobs_max {
                 self.want_destage.insert(key);
                 continue;
             }
-            let (stopping, committed) = (self.is_finishing(), self.committed);
-            let buffers = self.destage_buffers.clone();
             let Some(log) = self.log_mut(key) else { continue };
             if log.offline.is_some() || log.finished {
                 continue;
@@ -166,11 +166,12 @@ impl Store {
                 self.note_retry(at);
                 continue;
             }
-            if log.direct {
+            let again = log.direct;
+            let planned = plan_destage(key, log, committed, stopping, &buffers);
+            if again {
                 self.want_destage.insert(key);
             }
-            let Some(log) = self.log_mut(key) else { continue };
-            if let Some((run, job)) = plan_destage(key, log, committed, stopping, &buffers) {
+            if let Some((run, job)) = planned {
                 self.job(Running::Destage(run), StoreJob::destage(job));
             }
         }

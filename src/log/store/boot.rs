@@ -238,6 +238,7 @@ pub struct Boot {
     /// Folders of shards found, wanted or not.
     shard_dirs: BTreeSet<u16>,
     replay: Replay,
+    destage_buffers: BufPool,
     scanned: bool,
     clean: bool,
     bytes_read: u64,
@@ -251,6 +252,7 @@ impl Boot {
     /// A start with this configuration.
     pub fn new(config: BootConfig) -> Boot {
         Boot {
+            destage_buffers: BufPool::new(config.limits.destage_write_bytes, 1),
             config,
             state: State::Begin,
             meta: None,
@@ -627,9 +629,8 @@ impl Boot {
         }
         while let Some(tp) = todo.last() {
             let Some(log) = self.replay.logs.get_mut(tp) else { break };
-            let buffers = BufPool::new(self.config.limits.destage_write_bytes, 1);
             if log.has_destage_work(0)
-                && let Some(planned) = plan_destage(LogKey(0), log, 0, false, &buffers)
+                && let Some(planned) = plan_destage(LogKey(0), log, 0, false, &self.destage_buffers)
             {
                 return Ok(Next::Go(State::Destage { todo, job: Some(Box::new(planned)), resume }));
             }
