@@ -22,7 +22,8 @@ const SCENARIO_MAX: Duration = Duration::from_secs(150);
 /// Where the records come from, seen from the project's folder.
 const INPUT: &str = "scripts/clients/data/harbour.tsv";
 
-const USAGE: &str = "usage: cargo x clients [--binary PATH] [--bootstrap HOST:PORT] [CLIENT...]
+/// What `--help` prints.
+pub const USAGE: &str = "usage: cargo x clients [--binary PATH] [--bootstrap HOST:PORT] [CLIENT...]
   --binary PATH           the broker to start instead of target/release/coretide
   --bootstrap HOST:PORT   use a broker that runs already (any Kafka); it is not killed
   CLIENT...               only the clients whose names contain one of these";

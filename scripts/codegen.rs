@@ -14,12 +14,16 @@ use std::process::{Command, Stdio};
 
 const MESSAGES: &str = "src/wire/messages";
 
+/// What `--help` prints.
+pub const USAGE: &str = "usage: cargo x codegen [--check]
+  --check                 write nothing, fail where something would be written";
+
 /// Writes (or with `--check` compares) every generated file.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let check = match arguments {
         [] => false,
         [flag] if flag == "--check" => true,
-        _ => return Err("usage: cargo x codegen [--check]".into()),
+        _ => return Err(USAGE.into()),
     };
     let root = root();
     let outputs = outputs(&root)?;

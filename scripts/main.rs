@@ -12,31 +12,64 @@ mod tidy;
 
 use std::process::ExitCode;
 
-/// A chore: what `cargo x <name>` runs with the arguments that follow the name.
-type Chore = fn(&[String]) -> Result<(), String>;
+/// What `cargo x <name>` runs with the arguments that follow the name.
+struct Chore {
+    name: &'static str,
+    about: &'static str,
+    /// What `--help` prints.
+    usage: &'static str,
+    run: fn(&[String]) -> Result<(), String>,
+}
 
-const CHORES: &[(&str, &str, Chore)] = &[
-    ("test", "run everything CI runs (an argument: only the steps whose names contain it)", test::run),
-    ("sim", "run seeds of the simulation (--seeds N, --first S, --solo or --whole)", sim::run),
-    ("tidy", "check the rules of style and the map of rooms", tidy::run),
-    ("codegen", "write the generated Rust from scripts/definitions (--check: only compare)", codegen::run),
-    ("clients", "run the real clients against the binary (names: only these)", clients::run),
+const CHORES: &[Chore] = &[
+    Chore { name: "test", about: "run everything that CI runs", usage: test::USAGE, run: test::run },
+    Chore { name: "sim", about: "run seeds of the simulation", usage: sim::USAGE, run: sim::run },
+    Chore { name: "tidy", about: "check the rules of style and the map of rooms", usage: tidy::USAGE, run: tidy::run },
+    Chore {
+        name: "codegen",
+        about: "write the generated Rust from scripts/definitions",
+        usage: codegen::USAGE,
+        run: codegen::run,
+    },
+    Chore {
+        name: "clients",
+        about: "run the real clients against the binary",
+        usage: clients::USAGE,
+        run: clients::run,
+    },
 ];
+
+fn help() -> String {
+    let mut text = "usage: cargo x <chore>, one of (each has a --help):".to_string();
+    for chore in CHORES {
+        text.push_str(&format!("\n  {:<10} {}", chore.name, chore.about));
+    }
+    text
+}
+
+fn is_help(argument: &String) -> bool {
+    argument == "--help" || argument == "-h"
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let chore = arguments.first().and_then(|name| CHORES.iter().find(|(known, ..)| known == name));
-    let Some((name, _, run)) = chore else {
-        eprintln!("cargo x <chore>, one of:");
-        for (name, help, _) in CHORES {
-            eprintln!("  {name:<10} {help}");
+    let named = arguments.first();
+    let Some(chore) = CHORES.iter().find(|chore| named.is_some_and(|name| name == chore.name)) else {
+        if named.is_some_and(is_help) {
+            println!("{}", help());
+            return ExitCode::SUCCESS;
         }
+        eprintln!("{}", help());
         return ExitCode::from(2);
     };
-    match run(&arguments[1..]) {
+    if arguments[1..].iter().any(is_help) {
+        println!("{}", chore.usage);
+        return ExitCode::SUCCESS;
+    }
+    match (chore.run)(&arguments[1..]) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("cargo x {name}: {problem}");
+            eprintln!("cargo x {}: {problem}", chore.name);
             ExitCode::FAILURE
         }
     }

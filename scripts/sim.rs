@@ -3,8 +3,25 @@
 
 use std::process::Command;
 
+/// What `--help` prints.
+pub const USAGE: &str = "usage: cargo x sim [--seeds N] [--first S] [--solo | --whole]
+  --seeds N               how many seeds of each kind (400 and 250)
+  --first S               the first of them (1)
+  --solo                  only the store, on a disk that fails and loses power
+  --whole                 only whole shards with their clients";
+
 /// Runs the seeds asked for.
 pub fn run(arguments: &[String]) -> Result<(), String> {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let is_known = match argument.as_str() {
+            "--seeds" | "--first" => rest.next().is_some(),
+            flag => matches!(flag, "--solo" | "--whole"),
+        };
+        if !is_known {
+            return Err(USAGE.to_string());
+        }
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--quiet", "--package", "coretide-sim", "--test", "seeds", "--", "--progress"]);
     let status = cargo.args(arguments).status().map_err(|error| format!("cargo does not start: {error}"))?;

@@ -41,6 +41,10 @@ const STEPS: &[Step] = &[
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
 ];
 
+/// What `--help` prints.
+pub const USAGE: &str = "usage: cargo x test [PART]
+  PART                    only the steps whose names contain it";
+
 /// Runs the steps: all of them, or those whose names contain the first argument.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;

@@ -57,6 +57,9 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("cli", &["clap", "clap_complete", "serde_json", "tracing", "tracing-subscriber"]),
 ];
 
+/// What `--help` prints.
+pub const USAGE: &str = "usage: cargo x tidy";
+
 /// Checks the project this was built from.
 pub fn run(_arguments: &[String]) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;

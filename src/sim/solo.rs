@@ -593,4 +593,9 @@ mod tests {
     fn bug_recovery_never_left_a_file_with_a_torn_first_commit() {
         passes(201);
     }
+    /// A kill left a whole checkpoint that was not synced; the start wrote over the older one, and a power cut took both.
+    #[test]
+    fn bug_a_start_relied_on_a_checkpoint_that_was_not_durable() {
+        passes(900_501);
+    }
 }

@@ -192,6 +192,7 @@ enum State {
     Metas {
         slots: Vec<usize>,
     },
+    MetaKept,
     Shard,
     ShardListed,
     Lens {
@@ -202,6 +203,7 @@ enum State {
         todo: Vec<(u8, u32)>,
         found: Vec<(u8, Bytes)>,
     },
+    CheckpointKept(Option<Box<CheckpointImage>>),
     Heads,
     File,
     Proof(Vec<Unproven>),
@@ -291,6 +293,7 @@ impl Boot {
                 Ok(Next::Do(slots.iter().map(read).collect(), State::Metas { slots }))
             }
             State::Metas { slots } => self.metas(&slots, results),
+            State::MetaKept => self.check(&results, |_| Next::Go(State::Shard)),
             State::Shard => Ok(self.next_shard()),
             State::ShardListed => self.shard_listed(results),
             State::Lens { journals, slots } => self.lens(results, &journals, slots),
@@ -310,6 +313,7 @@ impl Boot {
                     None => self.checkpoints(&found),
                 }
             }
+            State::CheckpointKept(image) => self.check(&results, |boot| boot.take_checkpoint(image)),
             State::Heads => self.heads(results),
             State::File => self.file(results),
             State::Proof(mut unproven) => {
@@ -353,7 +357,12 @@ impl Boot {
                 self.meta = Some((meta, slot));
             }
         }
-        Ok(Next::Go(State::Shard))
+        // Read, but perhaps not durable yet: this start writes over what the generation before it needs.
+        let keep = self.meta.map(|(_, slot)| {
+            let file = FileId::Root { name: BOOT_FILES[slot] };
+            vec![Op::Sync { file }, Op::SyncDir { dir: Arc::from(OWN_DIR) }, Op::SyncDir { dir: Arc::from("") }]
+        });
+        Ok(Next::Do(keep.unwrap_or_default(), State::MetaKept))
     }
 
     /// The next shard of the last generation, or what comes after all of them.
@@ -418,22 +427,30 @@ impl Boot {
                 best = Some((image, *slot));
             }
         }
+        let Some((image, slot)) = best else { return Ok(Next::Go(State::CheckpointKept(None))) };
+        (self.shard.slot, self.shard.seq) = (slot, image.meta.seq);
+        // Read, but perhaps not durable yet: this start writes over the other slot.
+        let shard = self.shard.no;
+        let file = FileId::Checkpoint { shard, slot };
+        let keep = vec![Op::Sync { file }, Op::SyncDir { dir: Boot::shard_dir(shard) }];
+        Ok(Next::Do(keep, State::CheckpointKept(Some(image))))
+    }
+
+    fn take_checkpoint(&mut self, image: Option<Box<CheckpointImage>>) -> Next {
         let journal_id = journal_id(self.meta.map_or(0, |(meta, _)| meta.random), self.shard.no);
         let mut chain = Chain { journal_id, seq: 1, previous_crc: 0 };
-        match best {
-            Some((image, slot)) => {
-                (self.shard.slot, self.shard.seq) = (slot, image.meta.seq);
+        match image {
+            Some(image) => {
                 self.shard.logs = image.logs.iter().map(super::checkpoint::LogImage::tp).collect();
                 if let Some(replay) = image.replay {
                     self.shard.replays = replay.seq <= image.meta.committed;
                     chain = Chain { journal_id, seq: replay.seq, previous_crc: replay.previous_crc };
                 }
-                if image.meta.clean {
-                    // A clean stop: nothing follows, and the journal is not looked at.
-                    self.take_image(&image);
-                    return Ok(self.shard_done());
-                }
                 self.take_image(&image);
+                if image.meta.clean {
+                    // Nothing follows a clean stop, and the journal is not looked at.
+                    return self.shard_done();
+                }
             }
             None => {
                 self.clean = false;
@@ -442,7 +459,7 @@ impl Boot {
             }
         }
         self.shard.expected = Some(chain);
-        Ok(if self.shard.lost { self.begin_scan() } else { self.read_heads() })
+        if self.shard.lost { self.begin_scan() } else { self.read_heads() }
     }
 
     /// Looks for logs that no checkpoint names, once.
