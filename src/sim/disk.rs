@@ -6,7 +6,11 @@
 //! - a power cut: what was synced. Of unsynced data any subset of 512-byte sectors, each in any of its unsynced versions;
 //!   of a folder's entries any prefix of the changes since its last [`Op::SyncDir`]; of a file's length likewise since its last
 //!   sync. A durable write pins its own bytes and the length they need, nothing else.
+//!
+//! It can also be a bad disk: one that fails, is full, lies about its syncs, or lets bits rot. What it did is counted, and
+//! whether a lie has cost anything, so that the judges can tell its faults from the broker's.
 
+mod faults;
 mod file;
 #[cfg(test)]
 mod tests;
@@ -19,6 +23,8 @@ use coretide_log::io::{Durability, IoError, Op, OpOk, OpResult};
 use coretide_stdx::prng::Prng;
 
 use file::SimFile;
+
+pub use faults::{DiskFaults, DiskSins};
 
 /// Bytes the disk takes or loses as one.
 pub const SECTOR_BYTES: usize = 512;
@@ -56,6 +62,8 @@ struct SimDir {
     live: BTreeMap<String, u64>,
     durable: BTreeMap<String, u64>,
     pending: Vec<Change>,
+    /// So many of the pending changes were said to be durable.
+    lied: usize,
 }
 
 impl SimDir {
@@ -67,6 +75,7 @@ impl SimDir {
     fn sync(&mut self) {
         self.durable = self.live.clone();
         self.pending.clear();
+        self.lied = 0;
     }
 }
 
@@ -86,17 +95,6 @@ fn apply(entries: &mut BTreeMap<String, u64>, change: &Change) {
     }
 }
 
-/// Faults the disk injects, each as a chance of one in so many operations of its kind; 0 = never.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DiskFaults {
-    /// A write fails with EIO after any of its sectors were written.
-    pub write_error_one_in: u64,
-    /// A sync fails with EIO and what was pending is dropped, as Linux does.
-    pub sync_error_one_in: u64,
-    /// A read fails with EIO.
-    pub read_error_one_in: u64,
-}
-
 /// The virtual disk of one broker: one data directory.
 #[derive(Debug)]
 pub struct SimDisk {
@@ -104,8 +102,10 @@ pub struct SimDisk {
     next_inode: u64,
     prng: Prng,
     faults: DiskFaults,
-    /// Bytes left before writes answer ENOSPC.
-    free_bytes: u64,
+    sins: DiskSins,
+    /// Bytes that all files together may have before the disk answers ENOSPC.
+    capacity_bytes: u64,
+    used_bytes: u64,
 }
 
 const ROOT: u64 = 0;
@@ -114,7 +114,15 @@ impl SimDisk {
     /// An empty data directory.
     pub fn new(prng: Prng) -> SimDisk {
         let nodes = BTreeMap::from([(ROOT, Node::Dir(SimDir::default()))]);
-        SimDisk { nodes, next_inode: 1, prng, faults: DiskFaults::default(), free_bytes: u64::MAX }
+        SimDisk {
+            nodes,
+            next_inode: 1,
+            prng,
+            faults: DiskFaults::default(),
+            sins: DiskSins::default(),
+            capacity_bytes: u64::MAX,
+            used_bytes: 0,
+        }
     }
 
     /// Sets the faults from now on.
@@ -122,15 +130,24 @@ impl SimDisk {
         self.faults = faults;
     }
 
-    /// True while faults are injected.
+    /// True while operations may fail.
     pub fn has_faults(&self) -> bool {
-        let DiskFaults { write_error_one_in, sync_error_one_in, read_error_one_in } = self.faults;
-        write_error_one_in + sync_error_one_in + read_error_one_in > 0
+        self.faults.fail() || self.capacity_bytes != u64::MAX
     }
 
-    /// Sets how many bytes may still be allocated.
+    /// What it has done to the broker so far.
+    pub fn sins(&self) -> &DiskSins {
+        &self.sins
+    }
+
+    /// Leaves room for so many bytes more, until [`SimDisk::free`].
     pub fn set_free_bytes(&mut self, bytes: u64) {
-        self.free_bytes = bytes;
+        self.capacity_bytes = self.used_bytes + bytes;
+    }
+
+    /// There is room again.
+    pub fn free(&mut self) {
+        self.capacity_bytes = u64::MAX;
     }
 
     /// Executes one operation.
@@ -141,13 +158,13 @@ impl SimDisk {
                 self.write(&file.path(), *at, bytes, *direct, *durability)
             }
             Op::Sync { file } => self.sync(&file.path()),
-            Op::SyncDir { dir } => {
-                self.dir_mut(&inside(dir), "syncdir")?.sync();
-                Ok(OpOk::Done)
-            }
+            Op::SyncDir { dir } => self.sync_dir(&inside(dir)),
             Op::Allocate { file, len, zeros } => self.allocate(&file.path(), *len, *zeros),
             Op::Truncate { file, len } => {
-                self.file_mut(&file.path(), "truncate")?.truncate(*len);
+                let file = self.file_mut(&file.path(), "truncate")?;
+                let before = file.len();
+                file.truncate(*len);
+                self.used_bytes = self.used_bytes + len - before;
                 Ok(OpOk::Done)
             }
             Op::Len { file } => Ok(OpOk::Len(self.file_mut(&file.path(), "len")?.len())),
@@ -175,7 +192,11 @@ impl SimDisk {
                 Op::Write { file, at, bytes, .. } => {
                     let mut prng = self.prng.fork();
                     if let Ok(file) = self.file_mut(&file.path(), "write") {
+                        let before = file.len();
                         file.write_some(*at, bytes, &mut prng);
+                        let growth = file.len() - before;
+                        self.used_bytes += growth;
+                        self.sins.torn_writes += 1;
                     }
                 }
                 Op::Read { .. } | Op::Len { .. } | Op::List { .. } => {}
@@ -195,7 +216,11 @@ impl SimDisk {
         let mut prng = self.prng.fork();
         for node in self.nodes.values_mut() {
             match node {
-                Node::File(file) => file.power_cut(mode, &mut prng),
+                Node::File(file) => {
+                    let cost = file.power_cut(mode, &mut prng);
+                    self.sins.lost_sectors += cost.lost_sectors;
+                    self.sins.lost_by_lies += cost.lost_by_lies;
+                }
                 Node::Dir(dir) => {
                     let kept = match mode {
                         CutMode::KeepAll => dir.pending.len(),
@@ -205,6 +230,9 @@ impl SimDisk {
                     for change in &dir.pending[..kept] {
                         apply(&mut dir.durable, change);
                     }
+                    self.sins.lost_entries += (dir.pending.len() - kept) as u64;
+                    self.sins.lost_by_lies += dir.lied.saturating_sub(kept) as u64;
+                    dir.lied = 0;
                     dir.live = dir.durable.clone();
                     dir.pending.clear();
                 }
@@ -215,23 +243,39 @@ impl SimDisk {
 
     /// Every file that is there, with its content: for judges that look at the disk themselves.
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let content = |(path, inode): (String, u64)| match &self.nodes[&inode] {
+            Node::File(file) => Some((path, file.read(0, file.len()))),
+            Node::Dir(_) => None,
+        };
+        self.paths().into_iter().filter_map(content).collect()
+    }
+
+    /// Every path that is there, sorted.
+    fn paths(&self) -> Vec<(String, u64)> {
         let mut found = Vec::new();
         let mut todo = vec![(String::new(), ROOT)];
         while let Some((path, inode)) = todo.pop() {
-            match &self.nodes[&inode] {
-                Node::File(file) => found.push((path, file.read(0, file.len()))),
-                Node::Dir(dir) => {
-                    let below = |name: &String| if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-                    todo.extend(dir.live.iter().map(|(name, &inode)| (below(name), inode)));
-                }
+            if let Node::Dir(dir) = &self.nodes[&inode] {
+                let below = |name: &String| if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+                todo.extend(dir.live.iter().map(|(name, &inode)| (below(name), inode)));
             }
+            found.push((path, inode));
         }
         found.sort();
         found
     }
 
+    /// Bytes of the file, or of all files below the folder.
+    fn bytes_of(&self, inode: u64) -> u64 {
+        match &self.nodes[&inode] {
+            Node::File(file) => file.len(),
+            Node::Dir(dir) => dir.live.values().map(|&below| self.bytes_of(below)).sum(),
+        }
+    }
+
     fn read(&mut self, path: &str, at: u64, len: u32) -> OpResult {
         if self.fault(self.faults.read_error_one_in) {
+            self.sins.read_errors += 1;
             return Err(error("read", path, 5));
         }
         let file = self.file_mut(path, "read")?;
@@ -250,27 +294,79 @@ impl SimDisk {
         self.take_space(growth, "write", path)?;
         let fails = self.fault(self.faults.write_error_one_in);
         let mut prng = self.prng.fork();
-        let file = self.file_mut(path, "write")?;
         if fails {
+            self.sins.write_errors += 1;
+            let file = self.file_mut(path, "write")?;
+            let due = file.len() + growth;
             file.write_some(at, bytes, &mut prng);
+            let missing = due - file.len();
+            self.used_bytes -= missing;
             return Err(error("write", path, 5));
         }
+        let lies = durability == Durability::Durable && self.fault(self.faults.lie_one_in);
+        self.sins.lies += u64::from(lies);
+        let file = self.file_mut(path, "write")?;
         file.write(at, bytes);
-        if durability == Durability::Durable {
-            file.pin(at, bytes.len() as u64);
+        match durability {
+            Durability::Durable if lies => file.lie(at, bytes.len() as u64),
+            Durability::Durable => file.pin(at, bytes.len() as u64),
+            Durability::Written => {}
         }
         Ok(OpOk::Done)
     }
 
     fn sync(&mut self, path: &str) -> OpResult {
         let fails = self.fault(self.faults.sync_error_one_in);
+        let lies = self.fault(self.faults.lie_one_in);
+        self.sins.sync_errors += u64::from(fails);
+        self.sins.lies += u64::from(lies && !fails);
         let file = self.file_mut(path, "sync")?;
+        let before = file.len();
         if fails {
             file.forget_unsynced();
+            let after = file.len();
+            self.used_bytes = self.used_bytes + after - before;
             return Err(error("sync", path, 5));
         }
-        file.sync();
+        if lies {
+            file.lie(0, before);
+        } else {
+            file.sync();
+        }
         Ok(OpOk::Done)
+    }
+
+    fn sync_dir(&mut self, path: &str) -> OpResult {
+        let lies = self.fault(self.faults.lie_one_in);
+        self.sins.lies += u64::from(lies);
+        let dir = self.dir_mut(path, "syncdir")?;
+        if lies {
+            dir.lied = dir.pending.len();
+        } else {
+            dir.sync();
+        }
+        Ok(OpOk::Done)
+    }
+
+    /// A bit of a file rots: one that was written, on stable storage or on its way there. Says which; none if there are none.
+    pub fn rot(&mut self) -> Option<String> {
+        let mut written = Vec::new();
+        for (path, inode) in self.paths() {
+            if let Some(Node::File(file)) = self.nodes.get(&inode)
+                && file.has_content()
+            {
+                written.push((path, inode));
+            }
+        }
+        if written.is_empty() {
+            return None;
+        }
+        let (path, inode) = written.swap_remove(self.prng.below(written.len() as u64) as usize);
+        let mut prng = self.prng.fork();
+        let Some(Node::File(file)) = self.nodes.get_mut(&inode) else { unreachable!("found above") };
+        let at = file.rot(&mut prng);
+        self.sins.rotten_bits += 1;
+        Some(format!("{path} at {at}"))
     }
 
     fn allocate(&mut self, path: &str, len: u64, zeros: bool) -> OpResult {
@@ -317,10 +413,12 @@ impl SimDisk {
 
     fn unlink(&mut self, path: &str) {
         let (dir, name) = split(path);
+        let gone_bytes = self.find(path).map_or(0, |inode| self.bytes_of(inode));
         if let Ok(dir) = self.dir_mut(dir, "remove")
             && dir.live.contains_key(name)
         {
             dir.change(Change::Unset { name: name.to_string() });
+            self.used_bytes -= gone_bytes;
         }
     }
 
@@ -381,7 +479,11 @@ impl SimDisk {
     }
 
     fn take_space(&mut self, bytes: u64, op: &'static str, path: &str) -> Result<(), IoError> {
-        self.free_bytes = self.free_bytes.checked_sub(bytes).ok_or_else(|| error(op, path, 28))?;
+        if bytes > self.capacity_bytes.saturating_sub(self.used_bytes) {
+            self.sins.refusals += 1;
+            return Err(error(op, path, 28));
+        }
+        self.used_bytes += bytes;
         Ok(())
     }
 
@@ -395,6 +497,7 @@ impl SimDisk {
             }
         }
         self.nodes.retain(|inode, _| reached.contains(inode));
+        self.used_bytes = self.bytes_of(ROOT);
     }
 }
 

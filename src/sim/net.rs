@@ -39,6 +39,8 @@ pub struct Conn {
     pub paused: bool,
     /// The broker closes once everything is sent.
     pub closing: bool,
+    /// Nothing arrives any more, in either direction, and the broker does not know.
+    pub vanished: bool,
     /// A delivery in this direction is scheduled.
     pub to_server_due: bool,
     pub to_client_due: bool,
@@ -62,6 +64,7 @@ impl Conn {
             expected: VecDeque::new(),
             paused: false,
             closing: false,
+            vanished: false,
             to_server_due: false,
             to_client_due: false,
         }

@@ -1,4 +1,5 @@
-//! What a run does, drawn from its seed: how many shards, topics and clients, and what goes wrong when.
+//! What a run does, drawn from its seed: how many shards, topics and clients, and what goes wrong when. Each seed turns some
+//! kinds of event off (swarm testing): what is rare when all happens is common when little does.
 
 use coretide_stdx::prng::Prng;
 
@@ -16,6 +17,30 @@ pub enum End {
     CleanStop,
 }
 
+/// What the network does beside being slow and cutting everything into pieces. Chances of one in so many deliveries; 0 = never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetworkPlan {
+    /// The connection is reset, and both ends learn of it soon.
+    pub reset_one_in: u64,
+    /// The connection goes silent: the client gives it up after a while, the broker is never told.
+    pub vanish_one_in: u64,
+    /// What is on its way waits for up to some seconds.
+    pub stall_one_in: u64,
+}
+
+/// What happens to the disk at a time.
+#[derive(Clone, Copy, Debug)]
+pub enum DiskEvent {
+    /// It begins to fail now and then; it heals when work ends.
+    Faults(DiskFaults),
+    /// So many bytes are left.
+    Full { free_bytes: u64 },
+    /// There is room again.
+    Freed,
+    /// A bit flips.
+    Rot,
+}
+
 /// A run.
 #[derive(Debug)]
 pub struct Plan {
@@ -29,12 +54,17 @@ pub struct Plan {
     pub ends: Vec<(u64, End)>,
     /// When work ends and only the judging is left, in microseconds.
     pub work_us: u64,
-    /// A connection is reset after one in so many deliveries; 0 = never.
-    pub reset_one_in: u64,
+    pub network: NetworkPlan,
+    /// What happens to the disk, and when, in microseconds.
+    pub disk: Vec<(u64, DiskEvent)>,
     /// A disk operation takes very long one in so many times; 0 = never.
-    pub stall_one_in: u64,
-    /// From when on the disk fails now and then, in microseconds, and how; it heals when work ends.
-    pub faults: Option<(u64, DiskFaults)>,
+    pub slow_disk_one_in: u64,
+    /// Every disk operation takes so many times as long.
+    pub disk_factor: u64,
+    /// A shard's core is taken away for up to half a second, one in so many turns; 0 = never.
+    pub pause_one_in: u64,
+    /// When the wall clock jumps, in microseconds, and by how many milliseconds. The monotonic clock never does.
+    pub clock_jumps: Vec<(u64, i64)>,
     /// Small journals and caches, so that files are recycled and reads go to disk.
     pub small_store: bool,
 }
@@ -46,40 +76,24 @@ impl Plan {
         let topics = plan_topics(&mut prng);
         let relaxed = topics.iter().any(|topic| topic.configs.iter().any(|(name, _)| name == "flush.messages"));
         let work_us = (2000 + prng.below(6000)) * 1000;
-        let mut ends: Vec<(u64, End)> = (0..prng.below(4))
-            .map(|_| {
-                let at_us = 300_000 + prng.below(work_us - 300_000);
-                let end = match prng.below(6) {
-                    0 => End::CleanStop,
-                    1 | 2 => End::Kill,
-                    _ if relaxed => End::Kill,
-                    3 => End::PowerCut(CutMode::LoseAll),
-                    _ => End::PowerCut(CutMode::Torn),
-                };
-                (at_us, end)
-            })
-            .collect();
-        ends.sort_by_key(|&(at_us, _)| at_us);
+        let ends = plan_ends(&mut prng, work_us, relaxed);
         let first = 1 + prng.below(3) as u16;
         let mut shards = vec![first];
         for _ in &ends {
             shards.push(if prng.chance(1, 5) { 1 + prng.below(3) as u16 } else { first });
         }
-        let faults = prng.chance(1, 6).then(|| {
-            let one_in = |prng: &mut Prng| if prng.chance(1, 2) { 30 + prng.below(300) } else { 0 };
-            let (write_error_one_in, sync_error_one_in) = (one_in(&mut prng), one_in(&mut prng));
-            let at_us = 200_000 + prng.below(work_us - 200_000);
-            (at_us, DiskFaults { write_error_one_in, sync_error_one_in, read_error_one_in: 0 })
-        });
         let plan = Plan {
             seed,
-            faults,
             shards,
             topics,
             ends,
             work_us,
-            reset_one_in: if prng.chance(1, 2) { 50 + prng.below(1000) } else { 0 },
-            stall_one_in: if prng.chance(1, 2) { 20 + prng.below(300) } else { 0 },
+            network: plan_network(&mut prng),
+            disk: plan_disk(&mut prng, work_us),
+            slow_disk_one_in: one_in(&mut prng, 2, 20, 300),
+            disk_factor: if prng.chance(1, 8) { 2 + prng.below(20) } else { 1 },
+            pause_one_in: one_in(&mut prng, 4, 500, 5000),
+            clock_jumps: plan_clock(&mut prng, work_us),
             small_store: prng.chance(2, 3),
         };
         (plan, prng)
@@ -115,6 +129,96 @@ impl Plan {
         }
         clients
     }
+}
+
+/// A chance between one in `least` and one in `most`, in one of `seeds_one_in` seeds; 0 in the others.
+fn one_in(prng: &mut Prng, seeds_one_in: u64, least: u64, most: u64) -> u64 {
+    if prng.chance(1, seeds_one_in) { least + prng.below(most - least) } else { 0 }
+}
+
+fn plan_ends(prng: &mut Prng, work_us: u64, relaxed: bool) -> Vec<(u64, End)> {
+    let mut ends: Vec<(u64, End)> = (0..prng.below(4))
+        .map(|_| {
+            let at_us = 300_000 + prng.below(work_us - 300_000);
+            let end = match prng.below(6) {
+                0 => End::CleanStop,
+                1 | 2 => End::Kill,
+                _ if relaxed => End::Kill,
+                3 => End::PowerCut(CutMode::LoseAll),
+                _ => End::PowerCut(CutMode::Torn),
+            };
+            (at_us, end)
+        })
+        .collect();
+    // A second end while the start after the first one is still busy.
+    if !ends.is_empty() && prng.chance(1, 3) {
+        let (at_us, _) = ends[prng.below(ends.len() as u64) as usize];
+        let end = if relaxed { End::Kill } else { End::PowerCut(CutMode::Torn) };
+        ends.push((at_us + 1000 + prng.below(310_000), end));
+    }
+    ends.sort_by_key(|&(at_us, _)| at_us);
+    ends
+}
+
+fn plan_network(prng: &mut Prng) -> NetworkPlan {
+    NetworkPlan {
+        reset_one_in: one_in(prng, 2, 50, 1050),
+        vanish_one_in: one_in(prng, 4, 200, 2000),
+        stall_one_in: one_in(prng, 4, 100, 1000),
+    }
+}
+
+fn plan_disk(prng: &mut Prng, work_us: u64) -> Vec<(u64, DiskEvent)> {
+    let at_us = 200_000 + prng.below(work_us - 200_000);
+    let mut events = Vec::new();
+    match prng.below(24) {
+        0..4 => {
+            let faults = DiskFaults {
+                write_error_one_in: one_in(prng, 2, 30, 330),
+                sync_error_one_in: one_in(prng, 2, 30, 330),
+                read_error_one_in: one_in(prng, 2, 200, 1000),
+                lie_one_in: 0,
+            };
+            events.push((at_us, DiskEvent::Faults(faults)));
+        }
+        4 => {
+            let faults = DiskFaults { lie_one_in: 1 + prng.below(20), ..DiskFaults::default() };
+            events.push((at_us, DiskEvent::Faults(faults)));
+        }
+        5 | 6 => {
+            for _ in 0..1 + prng.below(3) {
+                let at_us = 200_000 + prng.below(work_us - 200_000);
+                events.push((at_us, DiskEvent::Full { free_bytes: prng.below(300_000) }));
+                events.push((at_us + prng.below(2_000_000), DiskEvent::Freed));
+            }
+        }
+        7 => {
+            for _ in 0..1 + prng.below(3) {
+                events.push((200_000 + prng.below(work_us - 200_000), DiskEvent::Rot));
+            }
+        }
+        _ => {}
+    }
+    events.sort_by_key(|&(at_us, _)| at_us);
+    events
+}
+
+/// Together less than the hour that a record's time may be ahead of the broker's.
+fn plan_clock(prng: &mut Prng, work_us: u64) -> Vec<(u64, i64)> {
+    let jumps = if prng.chance(1, 3) { 1 + prng.below(4) } else { 0 };
+    let (mut offset_ms, mut planned) = (0, Vec::new());
+    let mut times: Vec<u64> = (0..jumps).map(|_| 100_000 + prng.below(work_us)).collect();
+    times.sort_unstable();
+    for at_us in times {
+        let target_ms = match prng.below(3) {
+            0 => prng.below(3_000_000) as i64 - 1_500_000,
+            1 => prng.below(4000) as i64 - 2000,
+            _ => 0,
+        };
+        planned.push((at_us, target_ms - offset_ms));
+        offset_ms = target_ms;
+    }
+    planned
 }
 
 fn plan_topics(prng: &mut Prng) -> Vec<TopicPlan> {

@@ -66,8 +66,32 @@ struct ColdRun {
     limit: i64,
 }
 
+/// What runs do beside what they once did. Drawn from a generator of its own: the seeds of bugs that were found without it keep
+/// their meaning.
+struct Twists {
+    prng: Prng,
+    /// A start may be killed, too, and leave in the page cache what the next start relies on.
+    kills_in_boot: bool,
+    /// The wall clock jumps.
+    clock_jumps: bool,
+}
+
+impl Twists {
+    fn of(seed: u64) -> Twists {
+        let mut prng = Prng::new(seed ^ 0x7477_6973_7473);
+        let (kills_in_boot, clock_jumps) = (prng.chance(2, 3), prng.chance(1, 3));
+        Twists { prng, kills_in_boot, clock_jumps }
+    }
+
+    #[cfg(test)]
+    fn none() -> Twists {
+        Twists { prng: Prng::new(0), kills_in_boot: false, clock_jumps: false }
+    }
+}
+
 struct Solo {
     prng: Prng,
+    twists: Twists,
     now: Now,
     disk: SimDisk,
     limits: StoreLimits,
@@ -90,6 +114,10 @@ pub struct SoloReport {
 
 /// Runs a seed.
 pub fn run_solo(seed: u64) -> Result<SoloReport, String> {
+    run_with(seed, Twists::of(seed))
+}
+
+fn run_with(seed: u64, twists: Twists) -> Result<SoloReport, String> {
     let mut prng = Prng::new(seed);
     let limits = StoreLimits {
         journal_file_bytes: 64 << 10 << prng.below(3),
@@ -113,6 +141,7 @@ pub fn run_solo(seed: u64) -> Result<SoloReport, String> {
     let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
     let mut solo = Solo {
         prng,
+        twists,
         now,
         disk,
         limits,
@@ -159,6 +188,9 @@ impl Solo {
     fn step(&mut self) -> Verdict {
         let us = self.prng.below(20_000);
         self.now = Now { mono_us: self.now.mono_us + us, wall_ms: self.now.wall_ms + (us / 1000) as i64 };
+        if self.twists.clock_jumps && self.twists.prng.chance(1, 100) {
+            self.now.wall_ms += self.twists.prng.below(20_000) as i64 - 10_000;
+        }
         match self.prng.below(20) {
             0..=6 => self.append()?,
             7..=11 => self.finish_io(),
@@ -475,7 +507,11 @@ impl Solo {
                 return Err("recovery never ends".to_string());
             }
             let in_flight: Vec<Op> = run.in_flight().cloned().into_iter().collect();
-            self.disk.power_cut(&in_flight, CutMode::Torn);
+            if self.twists.kills_in_boot && self.twists.prng.chance(1, 2) {
+                self.disk.kill(&in_flight);
+            } else {
+                self.disk.power_cut(&in_flight, CutMode::Torn);
+            }
         }
     }
 
@@ -567,7 +603,7 @@ mod tests {
     use super::*;
 
     fn passes(seed: u64) {
-        run_solo(seed).map(|_| ()).unwrap_or_else(|what| panic!("{what}"));
+        run_with(seed, Twists::none()).map(|_| ()).unwrap_or_else(|what| panic!("{what}"));
     }
 
     /// A stop closed the open segment while batches still waited for their commit; the rolled rest was never written.
@@ -593,6 +629,7 @@ mod tests {
     fn bug_recovery_never_left_a_file_with_a_torn_first_commit() {
         passes(201);
     }
+
     /// A kill left a whole checkpoint that was not synced; the start wrote over the older one, and a power cut took both.
     #[test]
     fn bug_a_start_relied_on_a_checkpoint_that_was_not_durable() {

@@ -13,7 +13,7 @@ use crate::client::{Client, Command, Cx, Fetcher, Shared, Slot};
 use crate::disk::{DiskFaults, SimDisk};
 use crate::judge::Verdict;
 use crate::net::Conn;
-use crate::plan::{End, Plan};
+use crate::plan::{DiskEvent, End, Plan};
 use crate::trace::Trace;
 
 /// The wall clock when a run begins.
@@ -26,7 +26,7 @@ const PATIENCE_US: u64 = 120_000_000;
 const EVENTS_MAX: u64 = 3_000_000;
 
 /// Something that happens at its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Item {
     /// A shard's loop turns.
     Turn { life: u32, host: usize },
@@ -52,8 +52,10 @@ enum Item {
     Gone { client: usize, slot: Slot, attempt: u64 },
     /// A client's timer.
     Timer { client: usize, id: u32 },
-    /// The disk begins to fail.
-    Faults,
+    /// Something happens to the disk.
+    Disk(DiskEvent),
+    /// The wall clock jumps by so many milliseconds.
+    ClockJump(i64),
     /// Time to see whether the phase is over.
     Look,
 }
@@ -85,6 +87,8 @@ pub struct Report {
     pub commits: u64,
     pub starts: u32,
     pub answers: u64,
+    /// The run ended with a broken promise that was the disk's, not the broker's.
+    pub blamed: Option<String>,
 }
 
 /// A broken promise.
@@ -93,12 +97,14 @@ pub struct Failure {
     pub seed: u64,
     pub at_us: u64,
     pub what: String,
+    /// What was planned to go wrong.
+    pub plan: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, at_us, what } = self;
-        write!(f, "seed {seed}, {at_us} us: {what}\nreplay it with: cargo x sim --seeds 1 --first {seed}")
+        let Failure { seed, at_us, what, plan } = self;
+        write!(f, "seed {seed}, {at_us} us: {what}\n{plan}\nreplay it with: cargo x sim --seeds 1 --first {seed}")
     }
 }
 
@@ -132,6 +138,11 @@ pub struct World {
     answers: u64,
     /// The last clean stop has not been followed by a start yet.
     stopped_cleanly: bool,
+    wall_offset_ms: i64,
+    /// Where bits rotted.
+    rotten: Vec<String>,
+    /// A broken promise that was not the broker's.
+    blamed: Option<String>,
     outbox: Vec<coretide_shard::Output>,
 }
 
@@ -142,7 +153,11 @@ pub fn run(seed: u64) -> Result<Report, Failure> {
     let outcome = world.drive();
     match outcome {
         Ok(()) => Ok(world.report()),
-        Err(what) => Err(Failure { seed, at_us: world.now_us, what }),
+        Err(what) if world.blame(&what).is_some() => {
+            world.blamed = world.blame(&what);
+            Ok(world.report())
+        }
+        Err(what) => Err(Failure { seed, at_us: world.now_us, what, plan: format!("{:?}", world.plan) }),
     }
 }
 
@@ -172,6 +187,9 @@ impl World {
             starts: 0,
             answers: 0,
             stopped_cleanly: false,
+            wall_offset_ms: 0,
+            rotten: Vec::new(),
+            blamed: None,
             outbox: Vec::new(),
         }
     }
@@ -181,8 +199,11 @@ impl World {
         for (at_us, end) in self.plan.ends.clone() {
             self.at(at_us, Item::End(end));
         }
-        if let Some((at_us, _)) = self.plan.faults {
-            self.at(at_us, Item::Faults);
+        for (at_us, event) in self.plan.disk.clone() {
+            self.at(at_us, Item::Disk(event));
+        }
+        for (at_us, jump_ms) in self.plan.clock_jumps.clone() {
+            self.at(at_us, Item::ClockJump(jump_ms));
         }
         self.at(0, Item::Look);
         for client in 0..self.clients.len() {
@@ -217,8 +238,12 @@ impl World {
             Item::Connect { client, slot, attempt } => self.connect(client, slot, attempt),
             Item::Gone { client, slot, attempt } => self.gone(client, slot, attempt),
             Item::Timer { client, id } => self.with_client(client, |client, cx| client.on_timer(cx, id)),
-            Item::Faults => {
-                self.disk.set_faults(self.plan.faults.map(|(_, faults)| faults).unwrap_or_default());
+            Item::Disk(event) => {
+                self.disk_event(event);
+                Ok(())
+            }
+            Item::ClockJump(jump_ms) => {
+                self.wall_offset_ms += jump_ms;
                 Ok(())
             }
             Item::Look => self.look(),
@@ -239,16 +264,44 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { mono_us: self.now_us, wall_ms: WALL_START_MS + (self.now_us / 1000) as i64 }
+        let wall_ms = WALL_START_MS + (self.now_us / 1000) as i64 + self.wall_offset_ms;
+        Now { mono_us: self.now_us, wall_ms }
+    }
+
+    fn disk_event(&mut self, event: DiskEvent) {
+        // Once work is over nothing goes wrong any more.
+        if self.phase != Phase::Working {
+            return;
+        }
+        match event {
+            DiskEvent::Faults(faults) => self.disk.set_faults(faults),
+            DiskEvent::Full { free_bytes } => self.disk.set_free_bytes(free_bytes),
+            DiskEvent::Freed => self.disk.free(),
+            DiskEvent::Rot => {
+                self.rotten.extend(self.disk.rot());
+            }
+        }
+    }
+
+    /// Whose fault a broken promise is, if it is not the broker's.
+    fn blame(&self, what: &str) -> Option<String> {
+        let sins = self.disk.sins();
+        if sins.lost_by_lies > 0 {
+            return Some(format!("the disk lied about {} sectors: {what}", sins.lost_by_lies));
+        }
+        // Rot may cost records, but what is served as good must be good.
+        let is_served = what.contains("L2:");
+        (!self.rotten.is_empty() && !is_served).then(|| format!("bits rotted ({:?}): {what}", self.rotten))
     }
 
     /// Runs a client and does what it wants.
     fn with_client(&mut self, place: usize, run: impl FnOnce(&mut dyn Client, &mut Cx<'_>) -> Verdict) -> Verdict {
         let mut client = self.clients[place].client.take().expect("clients do not run each other");
         let mut commands = Vec::new();
+        let wall_ms = self.now().wall_ms;
         let mut cx = Cx {
             now_us: self.now_us,
-            wall_ms: WALL_START_MS + (self.now_us / 1000) as i64,
+            wall_ms,
             moment: self.next_item,
             prng: &mut self.prng,
             shared: &mut self.shared,
@@ -289,6 +342,8 @@ impl World {
                 if self.now_us >= self.plan.work_us {
                     self.shared.winding_down = true;
                     self.enter(Phase::WindingDown);
+                    // After a full disk the broker recovers by itself.
+                    self.disk.free();
                     if self.disk.has_faults() {
                         // What failed stays offline for the life of the process.
                         self.disk.set_faults(DiskFaults::default());
@@ -368,6 +423,7 @@ impl World {
             commits: self.shared.groups.commits,
             starts: self.starts,
             answers: self.answers,
+            blamed: self.blamed.clone(),
         }
     }
 }

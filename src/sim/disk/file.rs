@@ -22,6 +22,18 @@ pub(super) struct SimFile {
     len: u64,
     /// Lengths the file had since its last sync, oldest first.
     unsynced_lens: Vec<u64>,
+    /// Sectors that were said to be stable and are not, as they were then.
+    lied: BTreeMap<u64, Sector>,
+    /// The length was said to be stable.
+    lied_len: Option<u64>,
+}
+
+/// What a power cut took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CutCost {
+    pub lost_sectors: u64,
+    /// Of sectors and lengths that had been said to be durable.
+    pub lost_by_lies: u64,
 }
 
 impl SimFile {
@@ -89,6 +101,47 @@ impl SimFile {
         }
         self.stable_len = self.len;
         self.unsynced_lens.clear();
+        self.lied.clear();
+        self.lied_len = None;
+    }
+
+    /// These bytes are said to be stable, and a length that reaches them. They are not.
+    pub fn lie(&mut self, at: u64, len: u64) {
+        let (first, _) = place(at);
+        let (last, _) = place(at + len.max(1) - 1);
+        for (&sector, versions) in self.unsynced.range(first..=last) {
+            self.lied.extend(versions.last().map(|newest| (sector, newest.clone())));
+        }
+        if self.stable_len != self.len {
+            self.lied_len = Some(at + len);
+        }
+    }
+
+    /// True when anything was ever written to it.
+    pub fn has_content(&self) -> bool {
+        self.len > 0 && !(self.stable.is_empty() && self.unsynced.is_empty())
+    }
+
+    /// A bit of a written sector flips; its place in the file.
+    pub fn rot(&mut self, prng: &mut Prng) -> u64 {
+        let inside = |sector: &&u64| **sector * (SECTOR_BYTES as u64) < self.len;
+        let not_zeros = |sector: &&u64| self.newest(**sector).iter().any(|&byte| byte != 0);
+        let written: Vec<u64> = self.stable.keys().filter(inside).filter(not_zeros).copied().collect();
+        let sectors =
+            if written.is_empty() { vec![prng.below(self.len.div_ceil(SECTOR_BYTES as u64))] } else { written };
+        let sector = sectors[prng.below(sectors.len() as u64) as usize];
+        let (byte, bit) = (prng.below(SECTOR_BYTES as u64), prng.below(8));
+        let flip = |content: &[u8; SECTOR_BYTES]| {
+            let mut content = *content;
+            content[byte as usize] ^= 1 << bit;
+            Arc::new(content)
+        };
+        let stable = flip(self.stable.get(&sector).map_or(&[0; SECTOR_BYTES], |content| content));
+        self.stable.insert(sector, stable);
+        for version in self.unsynced.get_mut(&sector).into_iter().flatten() {
+            *version = flip(version);
+        }
+        sector * SECTOR_BYTES as u64 + byte
     }
 
     /// A durable write: these bytes, and a length that reaches them.
@@ -99,6 +152,7 @@ impl SimFile {
             if let Some(mut versions) = self.unsynced.remove(&sector) {
                 self.stable.extend(versions.pop().map(|newest| (sector, newest)));
             }
+            self.lied.remove(&sector);
         }
         if self.stable_len < at + len {
             self.stable_len = self.len;
@@ -111,13 +165,20 @@ impl SimFile {
         self.power_cut(CutMode::LoseAll, &mut Prng::new(0));
     }
 
-    pub fn power_cut(&mut self, mode: CutMode, prng: &mut Prng) {
+    pub fn power_cut(&mut self, mode: CutMode, prng: &mut Prng) -> CutCost {
+        let mut cost = CutCost::default();
+        let lied = std::mem::take(&mut self.lied);
         for (sector, versions) in std::mem::take(&mut self.unsynced) {
             let chosen = match mode {
                 CutMode::KeepAll => versions.len(),
                 CutMode::LoseAll => 0,
                 CutMode::Torn => prng.below(versions.len() as u64 + 1) as usize,
             };
+            cost.lost_sectors += u64::from(chosen < versions.len());
+            if let Some(said) = lied.get(&sector) {
+                let place = versions.iter().position(|version| Arc::ptr_eq(version, said)).unwrap_or(0);
+                cost.lost_by_lies += u64::from(chosen < place + 1);
+            }
             if let Some(place) = chosen.checked_sub(1) {
                 self.stable.insert(sector, versions[place].clone());
             }
@@ -132,6 +193,7 @@ impl SimFile {
             self.stable_len = lens[place];
         }
         self.len = self.stable_len;
+        cost.lost_by_lies += u64::from(self.lied_len.take().is_some_and(|said| self.len < said));
         let (first, skip) = place(self.len);
         self.stable.retain(|&sector, _| sector < first || (sector == first && skip > 0));
         if skip > 0
@@ -139,6 +201,7 @@ impl SimFile {
         {
             Arc::make_mut(last)[skip..].fill(0);
         }
+        cost
     }
 
     fn write_chosen(&mut self, at: u64, bytes: &[u8], mut choose: impl FnMut(u64) -> bool) {

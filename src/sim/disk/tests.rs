@@ -136,3 +136,53 @@ fn truncated_bytes_read_as_zeros_when_the_file_grows_again() {
     let found = content(&mut disk, &file).expect("there");
     assert_eq!((found.len(), &found[..600], &found[600..]), (1500, &[7; 600][..], &[0; 900][..]));
 }
+
+#[test]
+fn a_full_disk_has_room_again_after_a_removal_and_after_a_cut() {
+    let mut disk = SimDisk::new(Prng::new(1));
+    let (old, new) = (root("old"), root("new"));
+    allocated(&mut disk, &old, 4096);
+    disk.set_free_bytes(0);
+    let grow = Op::Allocate { file: new.clone(), len: 4096, zeros: false };
+    assert!(disk.execute(&grow).is_err_and(|error| error.is_no_space()));
+    disk.execute(&Op::Remove { file: old }).expect("there");
+    disk.execute(&grow).expect("room for as much as was removed");
+    disk.power_cut(&[], CutMode::LoseAll);
+    assert!(disk.execute(&grow).is_err_and(|error| error.is_no_space()), "the removal was lost");
+    assert_eq!(disk.sins().refusals, 2);
+    disk.free();
+    disk.execute(&grow).expect("room");
+}
+
+#[test]
+fn a_lie_costs_what_was_said_to_be_durable_and_is_on_the_account() {
+    let mut disk = SimDisk::new(Prng::new(1));
+    let file = root("f");
+    allocated(&mut disk, &file, 4096);
+    disk.set_faults(DiskFaults { lie_one_in: 1, ..DiskFaults::default() });
+    disk.execute(&write(&file, 0, &[1; 512], Durability::Durable)).expect("or so it says");
+    disk.execute(&write(&file, 512, &[1; 512], Durability::Written)).expect("healthy");
+    assert!(!disk.has_faults(), "nobody can see it");
+    disk.power_cut(&[], CutMode::LoseAll);
+    assert_eq!(content(&mut disk, &file).expect("there"), [0; 4096]);
+    assert_eq!((disk.sins().lies, disk.sins().lost_by_lies, disk.sins().lost_sectors), (1, 1, 2));
+    disk.execute(&write(&file, 0, &[1; 512], Durability::Durable)).expect("or so it says");
+    disk.set_faults(DiskFaults::default());
+    disk.execute(&Op::Sync { file: file.clone() }).expect("honest");
+    disk.power_cut(&[], CutMode::LoseAll);
+    assert_eq!(disk.sins().lost_by_lies, 1, "the honest sync made up for it");
+    assert_eq!(content(&mut disk, &file).expect("there")[..512], [1; 512]);
+}
+
+#[test]
+fn rot_flips_one_bit_for_good() {
+    let mut disk = SimDisk::new(Prng::new(1));
+    let file = root("f");
+    assert_eq!(disk.rot(), None, "an empty disk has nothing to rot");
+    allocated(&mut disk, &file, 0);
+    disk.execute(&write(&file, 0, &[7; 2048], Durability::Durable)).expect("healthy");
+    assert!(disk.rot().is_some_and(|place| place.starts_with("f at ")));
+    disk.power_cut(&[], CutMode::LoseAll);
+    let flipped: u32 = content(&mut disk, &file).expect("there").iter().map(|byte| (byte ^ 7).count_ones()).sum();
+    assert_eq!(flipped, 1);
+}

@@ -135,7 +135,9 @@ impl World {
             there.shard.handle(now, Event::Tick, &mut out);
         }
         there.shard.end_of_tick(now, &mut out);
-        there.busy_until_us = self.now_us + there.turn_us + taken;
+        let pauses = self.plan.pause_one_in > 0 && self.prng.chance(1, self.plan.pause_one_in);
+        let pause_us = if pauses { self.prng.below(500_000) } else { 0 };
+        there.busy_until_us = self.now_us + there.turn_us + taken + pause_us;
         self.trace.note(self.now_us, b't', host as u64, &[taken as u8]);
         let life = self.broker.life;
         for output in out.drain(..) {
@@ -228,6 +230,11 @@ impl World {
                     let read = Op::Read { file: file.clone(), at: *at, len: *len, direct: false };
                     let data = match self.disk.execute(&read) {
                         Ok(coretide_log::io::OpOk::Data(data)) if data.len() == *len as usize => data,
+                        Err(_) if self.disk.has_faults() => {
+                            // The kernel's splice fails in the middle of a response: the connection is of no use any more.
+                            self.break_conn(id);
+                            return Ok(());
+                        }
                         other => return Err(format!("splice of {} bytes at {at} of {}: {other:?}", len, file.path())),
                     };
                     bytes.extend_from_slice(&data);
@@ -278,9 +285,9 @@ impl World {
             Op::Write { .. } => (20, 400),
             _ => (5, 200),
         };
-        let stalls = self.plan.stall_one_in > 0 && self.prng.chance(1, self.plan.stall_one_in);
+        let stalls = self.plan.slow_disk_one_in > 0 && self.prng.chance(1, self.plan.slow_disk_one_in);
         let stall_us = if stalls { self.prng.below(60_000) } else { 0 };
-        least + self.prng.below(most - least) + stall_us
+        (least + self.prng.below(most - least)) * self.plan.disk_factor + stall_us
     }
 
     pub(super) fn mail_arrives(&mut self, from: usize, to: usize) -> Verdict {

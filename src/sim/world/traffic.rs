@@ -119,7 +119,8 @@ impl World {
             && !conn.to_server.is_empty()
         {
             conn.to_server_due = true;
-            self.after(LATENCY_LEAST_US, LATENCY_MOST_US, Item::ToServer { conn: id });
+            let delay_us = self.delay_us();
+            self.at(self.now_us + delay_us, Item::ToServer { conn: id });
         }
     }
 
@@ -129,16 +130,13 @@ impl World {
             && !conn.to_client_due
         {
             conn.to_client_due = true;
-            self.after(LATENCY_LEAST_US, LATENCY_MOST_US, Item::ToClient { conn: id });
+            let delay_us = self.delay_us();
+            self.at(self.now_us + delay_us, Item::ToClient { conn: id });
         }
     }
 
     pub(super) fn arrive_at_server(&mut self, id: u64) -> Verdict {
-        if !self.conns.contains_key(&id) {
-            return Ok(());
-        }
-        if self.resets() {
-            self.break_conn(id);
+        if self.is_lost(id) {
             return Ok(());
         }
         let all = self.prng.chance(3, 4);
@@ -162,11 +160,7 @@ impl World {
     }
 
     pub(super) fn arrive_at_client(&mut self, id: u64) -> Verdict {
-        if !self.conns.contains_key(&id) {
-            return Ok(());
-        }
-        if self.resets() {
-            self.break_conn(id);
+        if self.is_lost(id) {
             return Ok(());
         }
         let all = self.prng.chance(3, 4);
@@ -194,10 +188,9 @@ impl World {
 
     /// Everything that is on its way to the client arrives at once.
     pub(super) fn last_words(&mut self, id: u64) -> Verdict {
-        if let Some(conn) = self.conns.get_mut(&id) {
-            let bytes: Vec<u8> = conn.to_client.drain(..).collect();
-            conn.arrived.extend(bytes);
-        }
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.vanished) else { return Ok(()) };
+        let bytes: Vec<u8> = conn.to_client.drain(..).collect();
+        conn.arrived.extend(bytes);
         self.answers(id)
     }
 
@@ -232,7 +225,49 @@ impl World {
         Some(format!("R11: client {client} waits for the answer to {:?} v{}", expected.key, expected.version))
     }
 
-    fn resets(&mut self) -> bool {
-        self.phase == Phase::Working && self.plan.reset_one_in > 0 && self.prng.chance(1, self.plan.reset_one_in)
+    /// True when nothing arrives on this connection: it is gone, or goes now.
+    fn is_lost(&mut self, id: u64) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else { return true };
+        if conn.vanished {
+            (conn.to_server_due, conn.to_client_due) = (false, false);
+            // The broker has closed it; nobody answers, but its kernel gives up in the end.
+            if conn.closing {
+                self.drop_conn(id);
+            }
+            return true;
+        }
+        let network = self.plan.network;
+        if self.happens(network.reset_one_in) {
+            self.break_conn(id);
+            return true;
+        }
+        if self.happens(network.vanish_one_in) {
+            self.vanish(id);
+            return true;
+        }
+        false
+    }
+
+    /// The connection goes silent. Its client notices after a while, the broker never does.
+    fn vanish(&mut self, id: u64) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.vanished = true;
+        (conn.to_server_due, conn.to_client_due) = (false, false);
+        conn.expected.clear();
+        let (client, slot) = (conn.client, conn.slot);
+        if let Some(&(attempt, _)) = self.clients[client].slots.get(&slot) {
+            self.clients[client].slots.insert(slot, (attempt, None));
+            self.after(100_000, 3_000_000, Item::Gone { client, slot, attempt });
+        }
+    }
+
+    fn delay_us(&mut self) -> u64 {
+        let stall_us = if self.happens(self.plan.network.stall_one_in) { self.prng.below(3_000_000) } else { 0 };
+        LATENCY_LEAST_US + self.prng.below(LATENCY_MOST_US - LATENCY_LEAST_US + 1) + stall_us
+    }
+
+    /// One of so many deliveries, while things go wrong.
+    fn happens(&mut self, one_in: u64) -> bool {
+        self.phase == Phase::Working && one_in > 0 && self.prng.chance(1, one_in)
     }
 }
