@@ -50,7 +50,7 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("controller", &["bytes", "thiserror"]),
     ("coordinator", &["bytes", "thiserror"]),
     ("shard", &["bytes", "smallvec", "thiserror"]),
-    ("sim", &["bytes"]),
+    ("sim", &["bytes", "lz4_flex", "snap", "zstd", "flate2"]),
     ("reactor", &["bytes", "glommio", "io-uring", "libc", "core_affinity", "rtrb", "thiserror", "tracing"]),
     ("node", &["bytes", "smallvec", "thiserror", "tracing"]),
     ("client", &["bytes", "thiserror"]),

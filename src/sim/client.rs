@@ -50,6 +50,8 @@ pub struct Shared {
     pub ready: bool,
     /// True when no new work may begin.
     pub winding_down: bool,
+    /// Producers compress.
+    pub compressed: bool,
     /// Lanes given out so far.
     pub lanes: u32,
 }

@@ -65,6 +65,8 @@ pub struct Plan {
     pub pause_one_in: u64,
     /// When the wall clock jumps, in microseconds, and by how many milliseconds. The monotonic clock never does.
     pub clock_jumps: Vec<(u64, i64)>,
+    /// Producers compress.
+    pub compressed: bool,
     /// Small journals and caches, so that files are recycled and reads go to disk.
     pub small_store: bool,
 }
@@ -94,6 +96,7 @@ impl Plan {
             disk_factor: if prng.chance(1, 8) { 2 + prng.below(20) } else { 1 },
             pause_one_in: one_in(&mut prng, 4, 500, 5000),
             clock_jumps: plan_clock(&mut prng, work_us),
+            compressed: prng.chance(1, 2),
             small_store: prng.chance(2, 3),
         };
         (plan, prng)
@@ -231,6 +234,9 @@ fn plan_topics(prng: &mut Prng) -> Vec<TopicPlan> {
         }
         if prng.chance(1, 2) {
             set("segment.ms", "400");
+        }
+        if prng.chance(1, 8) {
+            set("compression.type", ["gzip", "snappy", "lz4", "zstd", "uncompressed"][prng.below(5) as usize]);
         }
         if prng.chance(1, 3) {
             set("index.interval.bytes", "0");

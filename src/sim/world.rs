@@ -166,7 +166,7 @@ impl World {
         let disk = SimDisk::new(prng.fork());
         let clients = plan.clients(&mut prng);
         let seat = |client| ClientSeat { client: Some(client), next_correlation: 0, slots: BTreeMap::new() };
-        let shared = Shared { topics: plan.topics.clone(), ..Shared::default() };
+        let shared = Shared { topics: plan.topics.clone(), compressed: plan.compressed, ..Shared::default() };
         World {
             plan,
             prng,

@@ -10,7 +10,7 @@ use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, Pro
 
 use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
 use crate::judge::{PartitionName, Promise, Verdict};
-use crate::records::{RecordId, Sequenced, encode_batch};
+use crate::records::{CODECS, Codec, RecordId, Sequenced, encode_batch_in};
 
 const MORE: u32 = 1;
 const RECONNECT: u32 = 2;
@@ -59,13 +59,25 @@ pub struct Producer {
     requests: BTreeMap<i32, Vec<usize>>,
     batches_left: u32,
     pause_ms: u64,
+    /// Chosen anew now and then.
+    codec: Codec,
 }
 
 impl Producer {
     /// A producer of `batches` batches, with about `pause_ms` between them.
     pub fn new(kind: ProducerKind, version: i16, batches: u32, pause_ms: u64) -> Producer {
         let (identity, lanes, requests) = (None, Vec::new(), BTreeMap::new());
-        Producer { kind, version, identity, open: false, lanes, requests, batches_left: batches, pause_ms }
+        Producer {
+            kind,
+            version,
+            identity,
+            open: false,
+            lanes,
+            requests,
+            batches_left: batches,
+            pause_ms,
+            codec: Codec::None,
+        }
     }
 
     fn make_lanes(&mut self, cx: &mut Cx<'_>) {
@@ -86,6 +98,10 @@ impl Producer {
         if lane.pending.len() >= IN_FLIGHT_MAX {
             return;
         }
+        // Zstandard needs version 7 of Produce.
+        if cx.shared.compressed && cx.prng.chance(1, 4) {
+            self.codec = CODECS[cx.prng.below(if self.version >= 7 { 5 } else { 4 }) as usize];
+        }
         let count = 1 + cx.prng.below(4);
         let mut ids = Vec::new();
         for _ in 0..count {
@@ -104,7 +120,7 @@ impl Producer {
             }
             _ => Sequenced::NONE,
         };
-        let batch = Bytes::from(encode_batch(&ids, cx.wall_ms, sequenced));
+        let batch = Bytes::from(encode_batch_in(self.codec, &ids, cx.wall_ms, sequenced));
         lane.pending.push_back(Pending { ids, batch, in_flight: None });
         self.batches_left -= 1;
     }
