@@ -219,6 +219,7 @@ enum State {
     },
     Write,
     Commit,
+    Committed,
     Clean,
 }
 
@@ -331,6 +332,7 @@ impl Boot {
             State::Remove { job } => self.remove(job, results),
             State::Write => self.check(&results, |boot| boot.write()),
             State::Commit => self.check(&results, |boot| boot.commit()),
+            State::Committed => self.check(&results, Boot::clean_up),
             State::Clean => {
                 // What of the old generation cannot be removed is only space.
                 let mut notes = std::mem::take(&mut self.notes);
@@ -728,7 +730,7 @@ impl Boot {
         let generation = self.meta.map_or(0, |(meta, _)| meta.generation) + 1;
         let meta = BootMeta { generation, shards: self.config.shards, random: self.config.random };
         let file = FileId::Root { name: BOOT_FILES[slot] };
-        let mut ops = vec![
+        let ops = vec![
             Op::Write {
                 file: file.clone(),
                 at: 0,
@@ -740,9 +742,14 @@ impl Boot {
             Op::SyncDir { dir: Arc::from(OWN_DIR) },
             Op::SyncDir { dir: Arc::from("") },
         ];
-        ops.extend(self.odd_files.drain(..).map(|file| Op::Remove { file }));
+        Next::Do(ops, State::Committed)
+    }
+
+    /// Removes what only the last generation had.
+    fn clean_up(&mut self) -> Next {
+        let odd = self.odd_files.drain(..).map(|file| Op::Remove { file });
         let stale = self.shard_dirs.iter().filter(|no| **no >= self.config.shards);
-        ops.extend(stale.map(|&no| Op::RemoveDir { dir: Boot::shard_dir(no) }));
+        let ops = odd.chain(stale.map(|&no| Op::RemoveDir { dir: Boot::shard_dir(no) })).collect();
         Next::Do(ops, State::Clean)
     }
 }

@@ -397,3 +397,22 @@ fn a_lost_newest_checkpoint_costs_no_record_though_the_journal_has_moved_on() {
         }
     }
 }
+
+#[test]
+fn a_start_stops_when_its_boot_file_is_not_durable() {
+    let mut world = world(19);
+    let log = world.create();
+    world.append(log, 700, Durable);
+    world.settle();
+    world.kill();
+    for op in ["write", "sync"] {
+        world.disk.faults.push((op, ".coretide/boot-".to_string(), 5));
+        let config = world.boot_config(1);
+        let refused = super::world::try_boot(&mut world.disk, config);
+        assert!(refused.is_err(), "a failed {op} of the boot file was swallowed");
+        world.disk.faults.clear();
+    }
+    world.crash();
+    world.reboot();
+    world.check_all_reads();
+}
