@@ -17,6 +17,7 @@ mod boot;
 mod cache;
 mod checkpoint;
 mod commit;
+mod direct;
 mod format;
 mod index;
 mod jobs;
@@ -74,6 +75,10 @@ pub struct Store {
     planned: VecDeque<Planned>,
     planned_seq: CommitSeq,
     in_flight: Option<InFlight>,
+    /// Logs with enough staged for a direct write.
+    large: BTreeSet<LogKey>,
+    /// Direct writes on their way for commits whose turn has not come.
+    ahead: usize,
     synced_by_flight: bool,
     committed: CommitSeq,
     /// The header CRC of the newest commit.
@@ -165,6 +170,8 @@ impl Store {
             planned: VecDeque::new(),
             planned_seq: 0,
             in_flight: None,
+            large: BTreeSet::new(),
+            ahead: 0,
             synced_by_flight: false,
             committed: 0,
             previous_crc: 0,
@@ -227,6 +234,7 @@ impl Store {
             self.retry_at_us = None;
         }
         self.build_commit(now);
+        self.write_ahead(now);
         self.run_background(now, aux);
         if self.wants_last_checkpoint() && self.checkpoint == CheckpointState::Idle {
             self.write_checkpoint(aux, true);
@@ -241,7 +249,7 @@ impl Store {
 
     /// True while a commit is on its way that takes as long as a flush does, and not as long as its bytes do.
     pub fn is_in_brief_commit(&self) -> bool {
-        !self.io.is_empty() && self.in_flight.as_ref().is_some_and(InFlight::is_brief)
+        !self.io.is_empty() && self.ahead == 0 && self.in_flight.as_ref().is_some_and(InFlight::is_brief)
     }
 
     /// The newest commit that is done, to the durability that its appends asked for.

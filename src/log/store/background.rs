@@ -7,6 +7,7 @@ use coretide_stdx::aligned::{BufPool, blocks_up};
 
 use super::api::{CommitSeq, LogKey, StoreOut};
 use super::checkpoint::{CheckpointImage, CheckpointMeta, GarbageImage, image_of};
+use super::commit::IoKind;
 use super::jobs::{
     CheckpointJob, DestageJob, IndexWrite, JournalFileJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec, StoreJob,
 };
@@ -156,7 +157,7 @@ impl Store {
                 continue;
             }
             let wants_space = log.space_target > log.open().allocated;
-            if log.busy.is_some() || (log.direct && !wants_space) {
+            if log.busy.is_some() || (log.directs > 0 && !wants_space) {
                 self.want_destage.insert(key);
                 continue;
             }
@@ -166,7 +167,7 @@ impl Store {
                 self.note_retry(at);
                 continue;
             }
-            let again = log.direct;
+            let again = log.directs > 0;
             let planned = plan_destage(key, log, committed, stopping, &buffers);
             if again {
                 self.want_destage.insert(key);
@@ -279,7 +280,7 @@ impl Store {
             let garbage = &self.garbage[at];
             let busy = garbage.key.is_some_and(|key| {
                 self.running.values().any(|running| matches!(running, Running::Destage(run) if run.key == key))
-                    || self.in_flight.as_ref().is_some_and(|flight| flight.writes_to(key))
+                    || self.io.values().any(|kind| matches!(kind, IoKind::Direct(of, _) if *of == key))
             });
             if garbage.after > self.committed || busy || self.running.len() >= self.limits.jobs_max {
                 at += 1;
@@ -473,7 +474,7 @@ pub(super) fn plan_destage(
     let committed_end = log.committed_position(segment, committed);
     let is_open = segment.phase == Phase::Open;
     // An open segment may only end, at a stop, once nothing is staged; a direct write in flight lets only space be made.
-    let ends = !log.direct && (!is_open || (stopping && log.staged.is_empty()));
+    let ends = log.directs == 0 && (!is_open || (stopping && log.staged.is_empty()));
     let complete = ends && committed_end == segment.end;
     if complete && is_open && segment.end == 0 && !segment.created {
         log.finished = true;
@@ -481,12 +482,12 @@ pub(super) fn plan_destage(
     }
     let to = match complete {
         true => segment.end,
-        false if log.direct => from,
+        false if log.directs > 0 => from,
         false => block_floor(committed_end),
     };
     let space = if is_open && !stopping { log.space_target } else { 0 };
     let (index, times, mut count) = segment.index.encode_pending(to);
-    let flush_index = !log.direct && (complete || index.len() + times.len() >= INDEX_FLUSH_BYTES);
+    let flush_index = log.directs == 0 && (complete || index.len() + times.len() >= INDEX_FLUSH_BYTES);
     if !flush_index {
         count = 0;
     }

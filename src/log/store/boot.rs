@@ -322,7 +322,7 @@ impl Boot {
                 // A segment that is not there was not written.
                 match data(results.into_iter().next()) {
                     Ok(bytes) => self.replay.prove(&read, &bytes),
-                    Err(error) if error.is_not_found() => {}
+                    Err(error) if error.is_not_found() => self.replay.prove(&read, &[]),
                     Err(error) => return Err(error.into()),
                 }
                 Ok(self.next_proof(unproven))
@@ -548,7 +548,10 @@ impl Boot {
     }
 
     fn next_proof(&mut self, unproven: Vec<Unproven>) -> Next {
-        let Some(last) = unproven.last() else { return self.shard_done() };
+        let Some(last) = unproven.last() else {
+            self.replay.apply_after_direct();
+            return self.shard_done();
+        };
         let at = block_floor(last.position);
         let file = super::segment_file(&last.dir, last.segment);
         let op = Op::Read { file, at: u64::from(at), len: last.block_end - at, direct: true };

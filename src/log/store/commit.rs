@@ -1,24 +1,21 @@
 //! From staged batches to a commit: what goes into it, where each log's part is written, and what its completion means.
-//! One commit is in flight at a time; everything staged meanwhile joins the next.
+//! One commit is in flight at a time; everything staged meanwhile joins the next, whose large runs may be written already.
 //! Must never touch: the jobs in the background, reads.
 
 use bytes::Bytes;
 use coretide_model::{Now, TopicPartition};
-use coretide_stdx::aligned::{AlignedBuf, blocks_up};
+use coretide_stdx::aligned::blocks_up;
 use smallvec::SmallVec;
 
 use super::api::{BatchSummary, CommitSeq, LogKey, StoreError, StoreOut};
 use super::cache::Cached;
+use super::direct::{DIRECT_CARRY, DirectPart, can_write_direct, direct_buffer_bytes, lay_out};
 use super::format::{Chain, CommitHeader, CommitWriter, DIRECT_HEAD_BYTES, ENTRY_BYTES, HEADER_BYTES, SUMMARY_BYTES};
 use super::index::MaxTimestamp;
-use super::segment::{Busy, Log, Phase, Run, Staged, block_floor};
+use super::segment::{Log, Phase, Run, Staged};
 use super::{Store, segment_log};
 use crate::batch::{BatchHeader, VerifiedBatch};
 use crate::io::{Durability, FileId, IoError, Op, OpResult};
-
-/// How much that is not destaged yet a direct write takes along, in units of what is worth a destage: enough for a log to
-/// come back to direct writes after a roll, under full load.
-const DIRECT_CARRY: u64 = 8;
 
 /// Up to this size the time of a commit is that of its flush.
 const BRIEF_COMMIT_BYTES: usize = 128 << 10;
@@ -40,6 +37,11 @@ pub(super) struct Planned {
     bytes: usize,
     durable: bool,
     meta: Vec<Meta>,
+    /// What was written to segments ahead of the commit, in the order of each log, and its batches' bytes.
+    pub parts: Vec<DirectPart>,
+    pub parts_bytes: usize,
+    /// Writes of it that are not completed.
+    pub writing: usize,
 }
 
 /// The commit that is being written.
@@ -61,11 +63,6 @@ impl InFlight {
     pub fn is_brief(&self) -> bool {
         self.directs.is_empty() && self.staged_bytes <= BRIEF_COMMIT_BYTES
     }
-
-    /// True when it writes to a segment of this log.
-    pub fn writes_to(&self, key: LogKey) -> bool {
-        self.directs.iter().any(|done| done.key == key)
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +76,8 @@ struct DirectDone {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum IoKind {
     Journal,
-    Direct(LogKey),
+    /// Of this log, for this commit.
+    Direct(LogKey, CommitSeq),
 }
 
 /// A run whose buffer is not frozen yet.
@@ -99,9 +97,10 @@ struct Building {
     seq: CommitSeq,
     writer: CommitWriter,
     cuts: Vec<Cut>,
-    directs: Vec<(DirectDone, Op)>,
+    directs: Vec<DirectDone>,
     direct_bytes: usize,
     staged_bytes: usize,
+    writing: usize,
     cached_keys: SmallVec<[LogKey; 4]>,
 }
 
@@ -128,6 +127,7 @@ impl Store {
         if let Some(error) = &log.offline {
             return Err(StoreError::Offline(error.clone()));
         }
+        let direct_from = self.limits.direct_from_bytes;
         let bytes = batch.len_bytes();
         let segment_bytes = log.config.segment_bytes;
         if bytes > segment_bytes as usize {
@@ -145,6 +145,10 @@ impl Store {
         log.end_offset = summary.last_offset + 1;
         log.aux_dirty = true;
         log.staged.push_back(Staged { bytes: batch.bytes().clone(), summary, commit });
+        log.staged_bytes += bytes;
+        if log.staged_bytes >= direct_from {
+            self.large.insert(key);
+        }
         Ok(commit)
     }
 
@@ -160,6 +164,9 @@ impl Store {
                 bytes: HEADER_BYTES,
                 durable: false,
                 meta: Vec::new(),
+                parts: Vec::new(),
+                parts_bytes: 0,
+                writing: 0,
             });
         }
         let planned = self.planned.back_mut().expect("one was pushed if there was none");
@@ -185,7 +192,7 @@ impl Store {
     }
 
     /// A cut must be in the commit right after the one whose direct write failed: recovery looks for it there.
-    fn plan_cut(&mut self, cut: Meta) {
+    pub(super) fn plan_cut(&mut self, cut: Meta) {
         let Some(next) = self.planned.front_mut() else {
             self.plan_meta(cut);
             return;
@@ -214,9 +221,19 @@ impl Store {
             cuts: Vec::new(),
             directs: Vec::new(),
             direct_bytes: 0,
-            staged_bytes: 0,
+            staged_bytes: planned.parts_bytes,
+            writing: planned.writing,
             cached_keys: SmallVec::new(),
         };
+        self.ahead -= planned.writing;
+        for part in &planned.parts {
+            if let Some(log) = segment_log(&self.logs, part.key) {
+                building.part(log.tp, part);
+                if !building.cached_keys.contains(&part.key) {
+                    building.cached_keys.push(part.key);
+                }
+            }
+        }
         for &key in &planned.keys {
             self.build_log(&mut building, key, directs.contains(&key), now);
         }
@@ -233,7 +250,9 @@ impl Store {
     /// The journal bytes of a commit at most, the logs whose part goes to the segment itself, and whether it must wait:
     /// for a batch that is too large for the journal and whose segment has no space yet.
     fn measure(&mut self, planned: &Planned, now: Now) -> (usize, SmallVec<[LogKey; 8]>, bool) {
+        let direct_bytes = |count: usize| ENTRY_BYTES + DIRECT_HEAD_BYTES + count * SUMMARY_BYTES + blocks_up(1);
         let mut bytes = HEADER_BYTES + planned.meta.len() * ENTRY_BYTES;
+        bytes += planned.parts.iter().map(|part| direct_bytes(part.summaries.len())).sum::<usize>();
         let mut directs = SmallVec::new();
         let mut blocked = false;
         let journal_max = self.limits.journal_file_bytes as usize;
@@ -255,7 +274,7 @@ impl Store {
                 log.roll();
             }
             if can_write_direct(log, planned.seq, pending, if giant { u64::MAX } else { carry_max }, now) {
-                bytes += head + ENTRY_BYTES + DIRECT_HEAD_BYTES + count * SUMMARY_BYTES + blocks_up(1);
+                bytes += head + direct_bytes(count);
                 directs.push(key);
             } else {
                 blocked |= giant;
@@ -278,12 +297,19 @@ impl Store {
         }
         let count = log.staged.partition_point(|staged| staged.commit <= building.seq);
         let batches: Vec<Staged> = log.staged.drain(..count).collect();
-        building.staged_bytes += batches.iter().map(|staged| staged.bytes.len()).sum::<usize>();
-        building.cached_keys.push(key);
+        let staged_bytes = batches.iter().map(|staged| staged.bytes.len()).sum::<usize>();
+        log.staged_bytes -= staged_bytes;
+        building.staged_bytes += staged_bytes;
+        if !building.cached_keys.contains(&key) {
+            building.cached_keys.push(key);
+        }
         self.undestaged.insert(key);
         if direct {
             let buffer = self.pools.take(direct_buffer_bytes(log, &batches));
-            building.direct(key, log, buffer, &batches, now);
+            let (part, op) = lay_out(key, log, buffer, &batches, building.seq, now);
+            building.part(log.tp, &part);
+            building.writing += 1;
+            self.issue(IoKind::Direct(key, building.seq), op);
         } else {
             building.journal(key, log, &batches, now);
         }
@@ -291,7 +317,7 @@ impl Store {
 
     /// Seals the commit, hands its writes out, and makes its batches readable (below the committed end only).
     fn write_commit(&mut self, building: Building, planned: Planned) {
-        let Building { seq, writer, cuts, directs, direct_bytes, staged_bytes, cached_keys } = building;
+        let Building { seq, writer, cuts, directs, direct_bytes, staged_bytes, writing, cached_keys } = building;
         let chain = Chain { journal_id: self.journal_id, seq, previous_crc: self.previous_crc };
         let (buffer, header) = writer.finish(chain);
         let total = header.total_bytes();
@@ -321,22 +347,10 @@ impl Store {
             self.ring.note_unsynced(no, seq);
         }
         let file = FileId::Journal { shard: self.shard, no };
-        let mut flight = InFlight {
-            seq,
-            keys: planned.keys,
-            staged_bytes,
-            waiting: 0,
-            sync,
-            directs: Vec::new(),
-            failed: Vec::new(),
-        };
-        let op = Op::Write { file, at, bytes: frozen, direct: true, durability };
-        self.issue(&mut flight, IoKind::Journal, op);
-        for (done, op) in directs {
-            flight.directs.push(done);
-            self.issue(&mut flight, IoKind::Direct(done.key), op);
-        }
-        self.in_flight = Some(flight);
+        let keys = planned.keys;
+        let failed = Vec::new();
+        self.in_flight = Some(InFlight { seq, keys, staged_bytes, waiting: 1 + writing, sync, directs, failed });
+        self.issue(IoKind::Journal, Op::Write { file, at, bytes: frozen, direct: true, durability });
     }
 
     fn note_chain(&mut self, header: &CommitHeader, total: u64) {
@@ -358,16 +372,22 @@ impl Store {
         });
     }
 
-    fn issue(&mut self, flight: &mut InFlight, kind: IoKind, op: Op) {
+    pub(super) fn issue(&mut self, kind: IoKind, op: Op) {
         self.next_io += 1;
         self.io.insert(self.next_io, kind);
-        flight.waiting += 1;
         self.out.push(StoreOut::Io { id: self.next_io, op });
     }
 
     /// Takes the result of a [`StoreOut::Io`]. Call [`Store::end_of_tick`] in the same turn.
     pub fn on_io(&mut self, _now: Now, io_id: u64, result: OpResult) {
         let Some(kind) = self.io.remove(&io_id) else { return };
+        let in_flight = self.in_flight.as_ref().map_or(self.committed, |flight| flight.seq);
+        if let IoKind::Direct(key, commit) = kind
+            && commit > in_flight
+        {
+            self.on_written_ahead(key, commit, result.err());
+            return;
+        }
         let Some(mut flight) = self.in_flight.take() else { return };
         flight.waiting -= 1;
         match (kind, result) {
@@ -376,7 +396,7 @@ impl Store {
                 self.poison(error);
                 return;
             }
-            (IoKind::Direct(key), Err(error)) => flight.failed.push((key, error)),
+            (IoKind::Direct(key, _), Err(error)) => flight.failed.push((key, error)),
             (_, Ok(_)) => {}
         }
         if flight.waiting == 0 && self.poisoned.is_none() {
@@ -385,9 +405,9 @@ impl Store {
                 self.finish_commit(flight);
                 return;
             }
+            flight.waiting = files.len();
             for no in files {
-                let op = Op::Sync { file: FileId::Journal { shard: self.shard, no } };
-                self.issue(&mut flight, IoKind::Journal, op);
+                self.issue(IoKind::Journal, Op::Sync { file: FileId::Journal { shard: self.shard, no } });
             }
             self.synced_by_flight = true;
         }
@@ -402,7 +422,7 @@ impl Store {
         self.backlog_bytes -= flight.staged_bytes;
         for done in &flight.directs {
             if let Some(log) = self.log_mut(done.key) {
-                log.direct = false;
+                log.directs -= 1;
             }
         }
         for (key, error) in flight.failed {
@@ -420,7 +440,8 @@ impl Store {
             if log.offline.is_some() {
                 continue;
             }
-            log.committed_end = log.runs.back().map_or(log.committed_end, |run| run.next_offset);
+            let newest = log.runs.iter().rev().find(|run| run.commit <= flight.seq);
+            log.committed_end = newest.map_or(log.committed_end, |run| run.next_offset.max(log.committed_end));
             let rolled = log.first_unclosed().phase == Phase::Closing;
             if rolled || log.undestaged_bytes() >= destage_from {
                 self.want_destage.insert(key);
@@ -428,36 +449,6 @@ impl Store {
             self.mark_moved(key);
         }
     }
-
-    /// A direct write failed: what it carried was never committed, and the log takes nothing more.
-    fn fail_direct(&mut self, key: LogKey, error: IoError, committed: CommitSeq) {
-        let Some(log) = self.log_mut(key) else { return };
-        let lost: usize = log.staged.iter().map(|staged| staged.bytes.len()).sum();
-        log.cut_to(committed);
-        let open = log.open();
-        let cut = Meta::Cut(log.tp, open.base_offset, open.end);
-        self.backlog_bytes -= lost;
-        self.plan_cut(cut);
-        self.take_offline(key, error);
-    }
-}
-
-/// True when the log's part of the commit can be written to the open segment itself: space is there, nothing else writes
-/// to it, no roll falls into it, and what is not destaged yet is little enough to be written along.
-fn can_write_direct(log: &Log, seq: CommitSeq, pending: usize, undestaged_max: u64, now: Now) -> bool {
-    let open = log.open();
-    let due = log.staged.iter().take_while(|staged| staged.commit <= seq).map(|staged| &staged.summary);
-    log.busy != Some(Busy::Destaging)
-        && open.created
-        && log.first_unclosed().base_offset == open.base_offset
-        && u64::from(open.end - open.destaged) <= undestaged_max
-        && u64::from(open.end) + pending as u64 <= u64::from(open.allocated)
-        && open.fits(&log.config, due, now.wall_ms)
-}
-
-fn direct_buffer_bytes(log: &Log, batches: &[Staged]) -> usize {
-    let open = log.open();
-    (open.end - open.destaged) as usize + batches.iter().map(|staged| staged.bytes.len()).sum::<usize>()
 }
 
 impl Building {
@@ -492,48 +483,11 @@ impl Building {
         }
     }
 
-    /// The log's batches into a buffer that begins at the segment's last durable block border: its whole blocks are
-    /// written to the segment, the rest goes into the journal.
-    fn direct(&mut self, key: LogKey, log: &mut Log, mut buffer: AlignedBuf, batches: &[Staged], now: Now) {
-        let (segment, position, before) = (log.open().base_offset, log.open().end, log.open().index.max);
-        let from = log.open().destaged;
-        for run in log.undestaged(log.open(), CommitSeq::MAX) {
-            buffer.extend_from_slice(&run.bytes[from.saturating_sub(run.position) as usize..]);
-        }
-        assert_eq!(buffer.len(), (position - from) as usize, "runs cover what is not destaged");
-        let config = log.config;
-        for staged in batches {
-            let at = buffer.len();
-            buffer.extend_from_slice(&staged.bytes);
-            let summary = &staged.summary;
-            crate::batch::patch(&mut buffer.as_mut_slice()[at..], summary.base_offset, summary.leader_epoch);
-            log.open_mut().note_batch(&config, summary, now.wall_ms);
-        }
-        let end = log.open().end;
-        let block_end = block_floor(end);
-        let summaries: Vec<BatchSummary> = batches.iter().map(|staged| staged.summary).collect();
-        let tail = &buffer.as_slice()[(block_end - from) as usize..];
-        self.writer.direct(log.tp, segment, (position, block_end), &summaries, tail);
-        self.direct_bytes += buffer.capacity();
-        let frozen = buffer.freeze();
-        log.push_run(Run {
-            segment,
-            position,
-            first_offset: summaries[0].base_offset,
-            next_offset: log.open().next_offset,
-            bytes: frozen.slice((position - from) as usize..),
-            commit: self.seq,
-            before,
-            whole: true,
-        });
-        log.direct = true;
-        let op = Op::Write {
-            file: super::segment_file(&log.dir, segment),
-            at: u64::from(from),
-            bytes: frozen.slice(..(block_end - from) as usize),
-            direct: true,
-            durability: Durability::Durable,
-        };
-        self.directs.push((DirectDone { key, segment, block_end }, op));
+    /// An entry for what a write takes to a segment.
+    fn part(&mut self, tp: TopicPartition, part: &DirectPart) {
+        let DirectPart { key, segment, position, block_end, ref summaries, ref tail, buffer_bytes } = *part;
+        self.writer.direct(tp, segment, (position, block_end), summaries, tail);
+        self.direct_bytes += buffer_bytes;
+        self.directs.push(DirectDone { key, segment, block_end });
     }
 }

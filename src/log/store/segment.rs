@@ -201,12 +201,15 @@ pub struct Log {
     /// By position, the newest last. Covers everything above the segments' destaged positions.
     pub runs: VecDeque<Run>,
     pub staged: VecDeque<Staged>,
+    pub staged_bytes: usize,
     pub offline: Option<IoError>,
     /// A create entry of this journal, or the checkpoint it began with, names the log.
     pub announced: bool,
     pub busy: Option<Busy>,
-    /// A direct write is in flight.
-    pub direct: bool,
+    /// Direct writes whose commits are not done.
+    pub directs: usize,
+    /// Up to where the last of them writes the open segment.
+    pub direct_end: u32,
     /// The folder was made, or found to be this topic's, by this process.
     pub prepared: bool,
     /// What the open segment should have space for, for direct writes.
@@ -240,10 +243,12 @@ impl Log {
             segments: VecDeque::from([Segment::new(start_offset)]),
             runs: VecDeque::new(),
             staged: VecDeque::new(),
+            staged_bytes: 0,
             offline: None,
             announced: false,
             busy: None,
-            direct: false,
+            directs: 0,
+            direct_end: 0,
             prepared: false,
             space_target: 0,
             retry_at_us: 0,
@@ -328,6 +333,12 @@ impl Log {
         let last = after.checked_sub(1).and_then(|at| self.runs.get(at));
         let end = last.filter(|run| run.segment == base).map_or(segment.destaged, Run::end);
         end.max(segment.destaged)
+    }
+
+    /// Up to where the open segment is durable, or will be when the direct writes on their way are done.
+    pub fn written_to(&self) -> u32 {
+        let destaged = self.open().destaged;
+        if self.directs > 0 { self.direct_end.max(destaged) } else { destaged }
     }
 
     fn unclosed(&self) -> impl Iterator<Item = &Segment> {
@@ -455,6 +466,7 @@ impl Log {
             open.index = open.index.as_of(run.position, run.before);
         }
         self.staged.clear();
+        self.staged_bytes = 0;
         self.end_offset = self.committed_end;
     }
 

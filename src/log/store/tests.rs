@@ -1,5 +1,6 @@
 //! Tests of the whole store on a virtual disk: small scenarios by name, and random histories with crashes.
 
+mod ahead;
 mod disk;
 mod formats;
 mod scenarios;

@@ -20,6 +20,10 @@ pub struct Replay {
     pub logs: BTreeMap<TopicPartition, Log>,
     pub garbage: Vec<RemoveSpec>,
     pub notes: Vec<String>,
+    /// Appends of the last commit that follow a direct write of the same log in it.
+    after_direct: Vec<(TopicPartition, i64, u32, Bytes)>,
+    /// Logs of which a direct write of the last commit did not reach the segment.
+    disproved: BTreeSet<TopicPartition>,
 }
 
 /// A direct write of the last commit, which may not have reached the segment.
@@ -53,13 +57,22 @@ impl Replay {
         }
     }
 
-    /// Applies the last commit, but for its direct writes: these must be looked at.
+    /// Applies the last commit, but for its direct writes and what follows them: these must be looked at, the last of the
+    /// list first.
     pub fn apply_last(&mut self, commit: &Bytes, entries: &[Entry<'_>]) -> Vec<Unproven> {
-        let mut unproven = Vec::new();
+        let mut unproven: Vec<Unproven> = Vec::new();
         for entry in entries {
-            let Body::Direct(direct) = entry.body else {
-                self.apply_plain(commit, entry);
-                continue;
+            let direct = match entry.body {
+                Body::Direct(direct) => direct,
+                Body::Data { segment, position, batches, at } if unproven.iter().any(|it| it.tp == entry.tp) => {
+                    let bytes = commit.slice(at..at + batches.len());
+                    self.after_direct.push((entry.tp, segment, position, bytes));
+                    continue;
+                }
+                _ => {
+                    self.apply_plain(commit, entry);
+                    continue;
+                }
             };
             let Some(log) = self.logs.get(&entry.tp) else { continue };
             unproven.push(Unproven {
@@ -72,7 +85,18 @@ impl Replay {
                 tail: commit.slice(direct.tail_at..direct.tail_at + direct.tail.len()),
             });
         }
+        unproven.reverse();
         unproven
+    }
+
+    /// Once every direct write of the last commit was looked at: what followed those that hold.
+    pub fn apply_after_direct(&mut self) {
+        let disproved = std::mem::take(&mut self.disproved);
+        for (tp, segment, position, bytes) in std::mem::take(&mut self.after_direct) {
+            if !disproved.contains(&tp) {
+                self.data(tp, segment, position, bytes);
+            }
+        }
     }
 
     fn apply_plain(&mut self, commit: &Bytes, entry: &Entry<'_>) {
@@ -210,23 +234,13 @@ impl Replay {
     /// Takes a direct write of the last commit, if what its segment holds from the block of `position` on is what was to
     /// be written; it then is as if the journal had held it. Otherwise it never happened, and nobody was told it did.
     pub fn prove(&mut self, unproven: &Unproven, read: &[u8]) {
-        let skip = (unproven.position - block_floor(unproven.position)) as usize;
-        let len = (unproven.block_end.saturating_sub(unproven.position)) as usize;
-        let Some(in_file) = read.get(skip..skip + len) else { return };
-        let mut bytes = Vec::with_capacity(len + unproven.tail.len());
-        bytes.extend_from_slice(in_file);
-        bytes.extend_from_slice(&unproven.tail);
-        let mut at = 0;
-        for summary in &unproven.summaries {
-            let batch = bytes.get(at..at + summary.size_bytes as usize);
-            let good = batch.and_then(|batch| check_crc(batch).ok());
-            if good.is_none_or(|header| BatchSummary::of(&header) != *summary) {
-                return;
+        match unproven.found_in(read) {
+            Some(bytes) if !self.disproved.contains(&unproven.tp) => {
+                self.data(unproven.tp, unproven.segment, unproven.position, bytes);
             }
-            at += summary.size_bytes as usize;
-        }
-        if at == bytes.len() {
-            self.data(unproven.tp, unproven.segment, unproven.position, bytes.into());
+            _ => {
+                self.disproved.insert(unproven.tp);
+            }
         }
     }
 
@@ -255,6 +269,27 @@ impl Replay {
     /// Bytes in memory that no segment holds.
     pub fn pending_bytes(&self) -> u64 {
         self.logs.values().map(Log::undestaged_bytes).sum()
+    }
+}
+
+impl Unproven {
+    /// The batches, if all of them are whole in what the segment holds from the block of their position on.
+    fn found_in(&self, read: &[u8]) -> Option<Bytes> {
+        let skip = (self.position - block_floor(self.position)) as usize;
+        let len = self.block_end.saturating_sub(self.position) as usize;
+        let in_file = read.get(skip..skip + len)?;
+        let mut bytes = Vec::with_capacity(len + self.tail.len());
+        bytes.extend_from_slice(in_file);
+        bytes.extend_from_slice(&self.tail);
+        let mut at = 0;
+        for summary in &self.summaries {
+            let header = check_crc(bytes.get(at..at + summary.size_bytes as usize)?).ok()?;
+            if BatchSummary::of(&header) != *summary {
+                return None;
+            }
+            at += summary.size_bytes as usize;
+        }
+        (at == bytes.len()).then(|| bytes.into())
     }
 }
 
