@@ -10,7 +10,7 @@ use coretide_model::TopicPartition;
 use coretide_partition::{DeleteRecordsError, Listed};
 use smallvec::smallvec;
 
-use super::reads::JobOf;
+use super::reads::{JobOf, REPLANS_MAX};
 use super::{Logs, Then};
 use crate::mail::{Answer, Asker, PartitionAnswer, PartitionAsk, PartitionFailure, PartitionQuestion, PartitionReply};
 use crate::shard::Shard;
@@ -23,6 +23,9 @@ pub(crate) struct Asked {
     tp: TopicPartition,
     /// DeleteRecords: the log start that is being made durable; none when that failed.
     low_watermark: Option<i64>,
+    /// A search by time: what was asked, for a search that must begin anew.
+    question: PartitionQuestion,
+    replans: u8,
 }
 
 impl Asked {
@@ -32,6 +35,8 @@ impl Asked {
         index: 0,
         tp: TopicPartition { topic_id: coretide_model::TopicId::ZERO, partition: -1 },
         low_watermark: None,
+        question: PartitionQuestion::DescribeProducers,
+        replans: 0,
     };
 
     pub fn fail(&mut self) {
@@ -70,10 +75,10 @@ impl Shard {
         let mut answers = Vec::with_capacity(asks.len());
         let mut later = Vec::new();
         for (index, PartitionAsk { tp, place, ask }) in asks.into_iter().enumerate() {
-            let answer = match self.ask_one(tp, ask) {
+            let answer = match self.ask_one(tp, &ask) {
                 Said::Now(answer) => answer,
                 waits => {
-                    later.push((Asked { gather, index, tp, low_watermark: None }, waits));
+                    later.push((Asked { gather, index, tp, low_watermark: None, question: ask, replans: 0 }, waits));
                     Err(PartitionFailure::NotHere)
                 }
             };
@@ -95,10 +100,10 @@ impl Shard {
         }
     }
 
-    fn ask_one(&mut self, tp: TopicPartition, ask: PartitionQuestion) -> Said {
+    fn ask_one(&mut self, tp: TopicPartition, ask: &PartitionQuestion) -> Said {
         let Logs { partitions, store, .. } = &mut self.logs;
         let Some(partition) = partitions.get_mut(&tp) else { return Said::Now(Err(PartitionFailure::NotHere)) };
-        Said::Now(match ask {
+        Said::Now(match *ask {
             PartitionQuestion::ListOffsets { target, isolation, current_leader_epoch } => {
                 match partition.list_offsets(store, target, isolation, current_leader_epoch) {
                     Ok(Listed::Ready(listed)) => Ok(PartitionReply::ListOffsets(listed)),
@@ -131,11 +136,19 @@ impl Shard {
     }
 
     /// A search on disk is over.
-    pub(super) fn on_time_found(&mut self, asked: Asked, found: Result<Option<TimestampOffset>, ReadFailure>) {
+    pub(super) fn on_time_found(&mut self, mut asked: Asked, found: Result<Option<TimestampOffset>, ReadFailure>) {
+        if found == Err(ReadFailure::Gone) && asked.replans < REPLANS_MAX {
+            // What was searched has been deleted meanwhile: what is left holds the answer.
+            asked.replans += 1;
+            return match self.ask_one(asked.tp, &asked.question) {
+                Said::AfterSearch(search) => self.start_job(search.into_job(), JobOf::Asked(asked)),
+                Said::Now(answer) => self.fill_gather(&asked, answer),
+                Said::AfterCommit(..) => unreachable!("a question about offsets changes nothing"),
+            };
+        }
         let answer = match (found, self.logs.partitions.get(&asked.tp)) {
             (_, None) => Err(PartitionFailure::NotHere),
             (Ok(found), Some(partition)) => Ok(PartitionReply::ListOffsets(partition.listed(&self.logs.store, found))),
-            // What was searched has been deleted meanwhile: what is left is younger, and the client asks again.
             (Err(error), Some(_)) => Err(PartitionFailure::Storage(error.to_string())),
         };
         self.fill_gather(&asked, answer);

@@ -18,7 +18,7 @@ use crate::shard::Shard;
 /// Our job ids have this bit; the store's own have not.
 const JOB_BIT: u64 = 1 << 63;
 /// How often a read is planned anew because its segment went away meanwhile.
-const REPLANS_MAX: u8 = 3;
+pub(super) const REPLANS_MAX: u8 = 3;
 
 /// No marks are known.
 pub(super) const NO_MARKS: Marks =

@@ -327,6 +327,34 @@ fn bug_redpanda_6606_list_offsets_finds_records_and_special_offsets_on_all_shard
 }
 
 #[test]
+fn a_search_by_time_begins_anew_when_its_segments_are_deleted_meanwhile() {
+    let mut rig = Rig::with(1, &[("coretide.shard.cache.bytes", "1048576")]);
+    rig.create("t", 1, &[("segment.bytes", "1048576"), ("file.delete.delay.ms", "0")]);
+    let conn = rig.open(0);
+    let large = vec![7; 200_000];
+    for n in 0..30 {
+        let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(0, batch_at(START_MS + n, &[&large]))]));
+        assert_eq!(produced(&response), [(0, 0, n)]);
+    }
+    rig.hold_reads = true;
+    rig.send(conn, 5, &list(&[(0, START_MS + 2)]));
+    let deletion = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: "t".into(),
+            partitions: vec![DeleteRecordsPartition { partition_index: 0, offset: 20 }],
+        }],
+        timeout_ms: 1000,
+    };
+    let other = rig.open(0);
+    let deleted: DeleteRecordsResponse = rig.call(other, 2, &deletion);
+    assert_eq!(deleted.topics[0].partitions[0].low_watermark, 20);
+    rig.advance_ms(1000);
+    assert_eq!(rig.release_reads(), 1, "the search was on its way to the disk");
+    let response: ListOffsetsResponse = rig.receive(conn);
+    assert_eq!(listed(&response), [(0, 20, START_MS + 20)]);
+}
+
+#[test]
 fn delete_records_moves_the_start_everywhere() {
     let mut rig = Rig::new(2);
     let topic = rig.create("t", 2, &[]);

@@ -48,6 +48,9 @@ pub struct Rig {
     /// Hot writes are held back until `release_io`.
     pub hold_io: bool,
     held_io: Vec<(usize, Output)>,
+    /// Jobs that read are held back until `release_reads`.
+    pub hold_reads: bool,
+    held_reads: Vec<(usize, Output)>,
     /// Mail is held back until `release_mail`.
     pub hold_mail: bool,
     held_mail: VecDeque<(usize, ShardId, Mail)>,
@@ -106,6 +109,8 @@ impl Rig {
             stopped: vec![false; count],
             hold_io: false,
             held_io: Vec::new(),
+            hold_reads: false,
+            held_reads: Vec::new(),
             hold_mail: false,
             held_mail: VecDeque::new(),
             slow_readers: false,
@@ -169,6 +174,9 @@ impl Rig {
                 let result = self.disk.run(op);
                 self.events[shard].push_back(Event::IoDone { id, result });
             }
+            Output::Job { id, job } if self.hold_reads && job.is_read() => {
+                self.held_reads.push((shard, Output::Job { id, job }));
+            }
             Output::Job { id, job } => {
                 let output = finish(&mut self.disk, job);
                 self.events[shard].push_back(Event::JobDone { id, output });
@@ -186,6 +194,18 @@ impl Rig {
             self.take(shard, output);
         }
         self.run();
+    }
+
+    /// Does the reads that were held back, and returns how many there were.
+    pub fn release_reads(&mut self) -> usize {
+        self.hold_reads = false;
+        let held = std::mem::take(&mut self.held_reads);
+        let count = held.len();
+        for (shard, output) in held {
+            self.take(shard, output);
+        }
+        self.run();
+        count
     }
 
     /// Delivers the mail that was held back.
