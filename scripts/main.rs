@@ -9,6 +9,7 @@ mod codegen_schema;
 mod sim;
 mod test;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,18 @@ struct Chore {
 const CHORES: &[Chore] = &[
     Chore { name: "test", about: "run everything that CI runs", usage: test::USAGE, run: test::run },
     Chore { name: "sim", about: "run seeds of the simulation", usage: sim::USAGE, run: sim::run },
+    Chore {
+        name: "torture",
+        about: "kill the real broker again and again, read back what it acknowledged",
+        usage: torture::USAGE,
+        run: torture::run,
+    },
+    Chore {
+        name: "soak",
+        about: "run the real broker for long, watch memory, files and p99",
+        usage: torture::SOAK_USAGE,
+        run: torture::soak,
+    },
     Chore { name: "tidy", about: "check the rules of style and the map of rooms", usage: tidy::USAGE, run: tidy::run },
     Chore {
         name: "codegen",

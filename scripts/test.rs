@@ -38,6 +38,7 @@ const STEPS: &[Step] = &[
         needs: None,
     },
     Step { name: "release build", command: &["cargo", "build", "--release"], needs: None },
+    Step { name: "crashes of the real binary", command: &["cargo", "x", "torture", "--short"], needs: None },
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
 ];
 
