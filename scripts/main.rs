@@ -6,6 +6,7 @@ mod codegen_arbitrary;
 mod codegen_emit;
 mod codegen_errors;
 mod codegen_schema;
+mod powercut;
 mod sim;
 mod test;
 mod tidy;
@@ -50,7 +51,18 @@ const CHORES: &[Chore] = &[
         usage: clients::USAGE,
         run: clients::run,
     },
+    Chore {
+        name: "powercut",
+        about: "cut the power under the real broker on ext4 and XFS (needs root and FUSE)",
+        usage: powercut::USAGE,
+        run: powercut::run,
+    },
 ];
+
+/// The exit code of a chore that this machine cannot run at all.
+const EXIT_NOT_RUN: u8 = 77;
+/// How the message of such a chore begins.
+const NOT_RUN: &str = "not run: ";
 
 fn help() -> String {
     let mut text = "usage: cargo x <chore>, one of (each has a --help):".to_string();
@@ -83,7 +95,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("cargo x {}: {problem}", chore.name);
-            ExitCode::FAILURE
+            if problem.starts_with(NOT_RUN) { ExitCode::from(EXIT_NOT_RUN) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use crate::NOT_RUN;
+
 /// How one step ended.
 enum Outcome {
     Passed,
@@ -16,7 +18,8 @@ enum Outcome {
 struct Step {
     name: &'static str,
     command: &'static [&'static str],
-    /// A command that must succeed for the step to be possible, and what to say where it does not.
+    /// A command that must succeed for the step to be possible, and what to say where it does not, unless it says so itself
+    /// behind [`NOT_RUN`].
     needs: Option<(&'static [&'static str], &'static str)>,
 }
 
@@ -40,6 +43,11 @@ const STEPS: &[Step] = &[
     Step { name: "release build", command: &["cargo", "build", "--release"], needs: None },
     Step { name: "crashes of the real binary", command: &["cargo", "x", "torture", "--short"], needs: None },
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
+    Step {
+        name: "power cuts",
+        command: &["cargo", "x", "powercut", "--short"],
+        needs: Some((&["cargo", "x", "powercut", "--can"], "its probe could not be built")),
+    },
 ];
 
 /// What `--help` prints.
@@ -68,8 +76,9 @@ fn run_steps(root: &Path, only: Option<&str>) -> bool {
 fn run_step(root: &Path, step: &Step) -> Outcome {
     if let Some((probe, why)) = step.needs {
         let possible = Command::new(probe[0]).args(&probe[1..]).current_dir(root).output();
+        let said = possible.as_ref().map_or_else(|_| None, |output| reason(&String::from_utf8_lossy(&output.stderr)));
         if !possible.is_ok_and(|output| output.status.success()) {
-            return Outcome::NotRun(why.to_string());
+            return Outcome::NotRun(said.unwrap_or_else(|| why.to_string()));
         }
     }
     match Command::new(step.command[0]).args(&step.command[1..]).current_dir(root).status() {
@@ -77,6 +86,11 @@ fn run_step(root: &Path, step: &Step) -> Outcome {
         Ok(status) => Outcome::Failed(status.to_string()),
         Err(error) => Outcome::Failed(format!("{} could not be started: {error}", step.command[0])),
     }
+}
+
+/// What a chore says behind [`NOT_RUN`].
+fn reason(said: &str) -> Option<String> {
+    said.lines().find_map(|line| line.split_once(NOT_RUN)).map(|(_, why)| why.to_string())
 }
 
 fn summarize(results: &[(&str, Outcome, u64)], in_ci: bool) -> bool {
@@ -109,6 +123,12 @@ fn summarize(results: &[(&str, Outcome, u64)], in_ci: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chore_says_why_it_was_not_run() {
+        assert_eq!(reason("warning: x\ncargo x a: not run: no root\n").as_deref(), Some("no root"));
+        assert_eq!(reason("error: y\n"), None);
+    }
 
     #[test]
     fn what_was_not_run_is_no_success_in_ci() {
