@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coretide_coordinator::command::{Join, JoinReply, Protocol};
 use coretide_coordinator::{Command, Reply};
 use coretide_wire::messages::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
@@ -41,7 +42,11 @@ fn command(asked: JoinGroupRequest, version: i16, group: &Arc<str>, client_id: &
         protocols: asked
             .protocols
             .into_iter()
-            .map(|protocol| Protocol { name: protocol.name.into(), metadata: protocol.metadata })
+            // A copy: a group outlives the request, and a slice would keep the whole of its frame in memory.
+            .map(|protocol| Protocol {
+                name: protocol.name.into(),
+                metadata: Bytes::copy_from_slice(&protocol.metadata),
+            })
             .collect(),
         client_id: client_id.into(),
         client_host: client_host.into(),
@@ -77,7 +82,9 @@ fn response(reply: JoinReply, version: i16) -> JoinGroupResponse {
 mod tests {
     use super::*;
     use coretide_coordinator::GroupError;
-    use coretide_wire::encode_response;
+    use coretide_wire::header::decode_request_header_view;
+    use coretide_wire::messages::join_group::JoinGroupRequestProtocol;
+    use coretide_wire::{Reader, encode_request, encode_response};
 
     #[test]
     fn refusals_and_answers_fit_into_every_version() {
@@ -97,6 +104,23 @@ mod tests {
         let refused = JoinReply::refused("m".into(), GroupError::UnknownMember);
         assert_eq!(response(refused.clone(), 6).protocol_name.as_deref(), Some(""));
         assert_eq!(response(refused, 7).protocol_name, None);
+    }
+
+    #[test]
+    fn what_a_group_keeps_of_a_member_does_not_keep_the_request() {
+        let protocol = JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(b"m") };
+        let asked = JoinGroupRequest {
+            protocols: vec![protocol],
+            reason: Some("x".repeat(30_000)),
+            ..JoinGroupRequest::default()
+        };
+        let frame = encode_request(&asked, 9, 1, None).expect("valid").slice(4..);
+        let mut reader = Reader::new(&frame);
+        decode_request_header_view(&mut reader).expect("just written");
+        let decoded = JoinGroupRequest::decode(&mut reader, 9).expect("just written");
+        let kept = command(decoded, 9, &"g".into(), "c", "/127.0.0.1");
+        assert_eq!(kept.protocols[0].metadata, &b"m"[..]);
+        assert!(frame.is_unique(), "30 KB stay in memory for one byte");
     }
 
     #[test]
