@@ -44,6 +44,8 @@ pub enum CloseReason {
     Asked,
     /// The stream made no sense.
     BadFrame(crate::frames::FrameError),
+    /// Its frame stayed incomplete while others waited for the memory.
+    SlowFrame,
     /// The system reported an error number.
     Failed(i32),
 }
@@ -57,6 +59,8 @@ struct Message {
 pub(crate) struct Conn {
     pub(crate) fd: OwnedFd,
     pub(crate) reader: FrameReader,
+    /// What of an incomplete frame in its block counts against all of them.
+    pub(crate) held_in_block: usize,
     pub(crate) receiving: bool,
     /// More had arrived than the last receive took.
     pub(crate) more_waits: bool,
@@ -76,6 +80,7 @@ impl Conn {
         Conn {
             fd,
             reader: FrameReader::new(frame_bytes_max),
+            held_in_block: 0,
             receiving: false,
             more_waits: false,
             paused: false,

@@ -39,12 +39,29 @@ pub enum FrameError {
     },
 }
 
-/// The memory of large frames of one thread: pooled buffers, and the bytes in use against a limit. The gauge counts a
+/// Large frames by size. Each class has half of the memory, so that a few of the largest cannot keep it from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Up to a sixteenth of the memory.
+    Medium,
+    /// Larger.
+    Giant,
+}
+
+impl Class {
+    /// Both of them.
+    pub const BOTH: [Class; 2] = [Class::Medium, Class::Giant];
+}
+
+/// A frame larger than this part of the memory is a giant.
+const GIANT_PART: usize = 16;
+
+/// The memory of large frames of one thread: pooled buffers, and the bytes in use against a limit. The gauges count a
 /// frame from its allocation until the last slice of it is dropped, on whichever thread.
 pub struct FrameMemory {
     medium: BufPool,
     large: BufPool,
-    in_use: Arc<AtomicUsize>,
+    in_use: [Arc<AtomicUsize>; 2],
     limit: usize,
 }
 
@@ -66,30 +83,41 @@ impl Drop for Counted {
 }
 
 impl FrameMemory {
-    /// At most `limit` bytes of large frames at once; one frame is always allowed, whatever its size.
+    /// At most `limit` bytes of large frames at once; one frame of each class is always allowed, whatever its size.
     pub fn new(limit: usize) -> FrameMemory {
         FrameMemory {
             medium: BufPool::new(MEDIUM_BUFFER_BYTES, MEDIUM_BUFFERS_KEPT),
             large: BufPool::new(LARGE_BUFFER_BYTES, LARGE_BUFFERS_KEPT),
-            in_use: Arc::new(AtomicUsize::new(0)),
+            in_use: Default::default(),
             limit,
         }
     }
 
     /// Bytes of large frames in use.
     pub fn in_use(&self) -> usize {
-        self.in_use.load(Ordering::Relaxed)
+        Class::BOTH.iter().map(|class| self.in_use_of(*class)).sum()
+    }
+
+    /// Bytes of large frames of this class in use.
+    pub fn in_use_of(&self, class: Class) -> usize {
+        self.in_use[class as usize].load(Ordering::Relaxed)
+    }
+
+    fn class_of(&self, bytes: usize) -> Class {
+        if bytes > self.limit / GIANT_PART { Class::Giant } else { Class::Medium }
     }
 
     fn take(&self, bytes: usize) -> Option<Counted> {
-        let in_use = self.in_use();
-        if in_use > 0 && in_use.saturating_add(bytes) > self.limit {
+        let class = self.class_of(bytes);
+        let in_use = self.in_use_of(class);
+        if in_use > 0 && in_use.saturating_add(bytes) > self.limit / 2 {
             return None;
         }
         let pool = if bytes <= MEDIUM_BUFFER_BYTES { &self.medium } else { &self.large };
         let buffer = pool.take(bytes);
-        self.in_use.fetch_add(buffer.capacity(), Ordering::Relaxed);
-        Some(Counted { buffer, in_use: Arc::clone(&self.in_use) })
+        let in_use = &self.in_use[class as usize];
+        in_use.fetch_add(buffer.capacity(), Ordering::Relaxed);
+        Some(Counted { buffer, in_use: Arc::clone(in_use) })
     }
 }
 
@@ -110,6 +138,8 @@ pub struct FrameReader {
     /// The last frame was large: the next receive takes little, so that little has to be moved when another follows.
     expects_large: bool,
     limit: usize,
+    /// When somebody else was first seen to wait for the memory of the frame in progress, in microseconds.
+    hinders_since_us: Option<u64>,
     /// Bytes moved inside user space because a frame outgrew its block.
     pub moved_bytes: u64,
 }
@@ -125,6 +155,7 @@ impl FrameReader {
             small_receives: 0,
             expects_large: false,
             limit,
+            hinders_since_us: None,
             moved_bytes: 0,
         }
     }
@@ -132,6 +163,31 @@ impl FrameReader {
     /// True while a large frame waits for memory: nothing can be received until [`FrameReader::feed`] succeeds.
     pub fn is_starved(&self) -> bool {
         self.starved.is_some()
+    }
+
+    /// The class of the large frame that waits for memory.
+    pub fn starved_class(&self, memory: &FrameMemory) -> Option<Class> {
+        self.starved.map(|bytes| memory.class_of(bytes))
+    }
+
+    /// The class of the large frame in progress.
+    pub fn large_class(&self, memory: &FrameMemory) -> Option<Class> {
+        self.large.as_ref().map(|large| memory.class_of(large.total))
+    }
+
+    /// Bytes of an incomplete frame in the receive block.
+    pub fn in_block_bytes(&self) -> usize {
+        self.block.len()
+    }
+
+    /// How long others have waited for the memory of the frame in progress, as far as was looked.
+    pub fn age_us(&mut self, now_us: u64) -> u64 {
+        now_us.saturating_sub(*self.hinders_since_us.get_or_insert(now_us))
+    }
+
+    /// Nobody waits for the memory of the frame in progress.
+    pub fn forget_age(&mut self) {
+        self.hinders_since_us = None;
     }
 
     /// True when all of [`FrameReader::spare`] belongs to one frame, so that a receive may wait until it is full.
@@ -190,6 +246,7 @@ impl FrameReader {
                 let LargeFrame { mut memory, total, .. } = self.large.take().expect("just seen");
                 memory.buffer.set_len(total);
                 frame(Bytes::from_owner(memory));
+                self.hinders_since_us = None;
                 self.expects_large = true;
             }
             return Ok(());
@@ -238,6 +295,7 @@ impl FrameReader {
             }
             self.block.advance(PREFIX_BYTES);
             frame(self.block.split_to(len).freeze());
+            self.hinders_since_us = None;
             self.expects_large = false;
         }
         Ok(())

@@ -38,6 +38,7 @@ pub mod lanes;
 pub mod net;
 pub mod probe;
 pub mod reactor;
+mod relief;
 pub mod ring;
 pub mod signals;
 mod slab;

@@ -14,9 +14,10 @@ use io_uring::{cqueue, opcode, types};
 
 use crate::conn::{CloseReason, Conn, Part, Phase, prepare_socket};
 use crate::error::SetupError;
-use crate::frames::FrameMemory;
+use crate::frames::{BLOCK_MIN_BYTES, FrameMemory};
 use crate::fs::FileError;
 use crate::hotfile::FileTask;
+use crate::relief::Relief;
 use crate::ring::{Completion, Kind, Ring, tag};
 use crate::slab::{Key, Slab};
 use crate::splice::Pipes;
@@ -70,6 +71,12 @@ pub struct Stats {
     pub moved_bytes: u64,
     /// Messages to other rings.
     pub pokes: u64,
+    /// Connections closed for a stream that is no frames: HTTP, TLS, lengths above the limit.
+    pub bad_frames: u64,
+    /// Connections closed because their frame stayed incomplete while others waited for the memory.
+    pub slow_frames: u64,
+    /// Connections refused because there were [`CONNECTIONS_MAX`].
+    pub refused: u64,
 }
 
 struct Listening {
@@ -88,15 +95,14 @@ pub struct Reactor {
     bell_armed: bool,
     listening: Vec<Listening>,
     pub(crate) conns: Slab<Conn>,
-    memory: FrameMemory,
+    pub(crate) memory: FrameMemory,
+    pub(crate) relief: Relief,
     /// Connections whose next receive is submitted at the next turn.
-    rearm: Vec<Key>,
+    pub(crate) rearm: Vec<Key>,
     /// Connections with something to send.
     pub(crate) to_send: Vec<Key>,
-    /// Connections whose large frame waits for memory, oldest first.
-    starved: VecDeque<Key>,
     /// No receive is submitted while this is set.
-    reading_paused: bool,
+    pub(crate) reading_paused: bool,
     pub(crate) files: Slab<FileTask>,
     pub(crate) pipes: Pipes,
     /// Connections that wait for a pipe, oldest first.
@@ -113,6 +119,7 @@ impl Reactor {
         Ok(Reactor {
             ring,
             memory: FrameMemory::new(options.frame_memory_bytes),
+            relief: Relief::new(options.frame_memory_bytes),
             options,
             bell,
             bell_value: Box::new(0),
@@ -121,7 +128,6 @@ impl Reactor {
             conns: Slab::new(),
             rearm: Vec::new(),
             to_send: Vec::new(),
-            starved: VecDeque::new(),
             reading_paused: false,
             files: Slab::new(),
             pipes: Pipes::new(),
@@ -168,6 +174,7 @@ impl Reactor {
     /// many, and the connection is closed.
     pub fn adopt(&mut self, stream: OwnedFd) -> Option<u64> {
         if self.conns.len() >= CONNECTIONS_MAX {
+            self.stats.refused += 1;
             return None;
         }
         prepare_socket(stream.as_raw_fd());
@@ -347,9 +354,13 @@ impl Reactor {
         let first = if conn.more_waits { 0 } else { RECVSEND_POLL_FIRST };
         let fd = types::Fd(conn.raw_fd());
         // The rest of a large frame comes back as one completion; the kernel itself waits for its pieces.
-        let flags = if conn.reader.is_within_large() { libc::MSG_WAITALL } else { 0 };
+        let within_large = conn.reader.is_within_large();
+        let flags = if within_large { libc::MSG_WAITALL } else { 0 };
         let spare = conn.reader.spare();
-        let entry = opcode::Recv::new(fd, spare.as_mut_ptr().cast(), spare.len() as u32)
+        // With little left for blocks, none takes more at once than every connection may hold.
+        let most = if within_large || !self.relief.is_tight() { usize::MAX } else { BLOCK_MIN_BYTES };
+        let len = spare.len().min(most);
+        let entry = opcode::Recv::new(fd, spare.as_mut_ptr().cast(), len as u32)
             .ioprio(first)
             .flags(flags)
             .build()
@@ -357,24 +368,6 @@ impl Reactor {
         // SAFETY: the reader leaves its spare memory where it is until `advance`, and the connection's slot is kept until
         // the receive is back.
         unsafe { self.ring.push(&entry) }
-    }
-
-    fn feed_starved(&mut self) {
-        while let Some(&key) = self.starved.front() {
-            if let Some(conn) = self.conns.get_mut(key) {
-                if !conn.reader.feed(&self.memory) {
-                    return;
-                }
-                self.rearm.push(key);
-            }
-            self.starved.pop_front();
-        }
-    }
-
-    /// True while connections wait for memory: the caller looks again soon, since memory may come back from another
-    /// thread without a wake-up.
-    pub fn is_starved(&self) -> bool {
-        !self.starved.is_empty()
     }
 
     fn complete(&mut self, completion: Completion, events: &mut Vec<Event>) -> io::Result<()> {
@@ -438,10 +431,14 @@ impl Reactor {
                 self.stats.moved_bytes += conn.reader.moved_bytes - moved;
                 let starved = conn.reader.is_starved();
                 match cut {
-                    Err(error) => self.begin_close(key, CloseReason::BadFrame(error), events),
+                    Err(error) => {
+                        self.stats.bad_frames += 1;
+                        self.begin_close(key, CloseReason::BadFrame(error), events);
+                    }
                     Ok(()) if !open => self.finish_if_quiet(key, events),
-                    Ok(()) if starved => self.starved.push_back(key),
-                    Ok(()) => self.rearm.push(key),
+                    Ok(()) if starved => self.starve(key),
+                    Ok(()) if self.note_block(key) => self.rearm.push(key),
+                    Ok(()) => {}
                 }
             }
         }
@@ -517,6 +514,7 @@ impl Reactor {
     pub(crate) fn finish_if_quiet(&mut self, key: Key, events: &mut Vec<Event>) {
         let quiet = self.conns.get_mut(key).is_some_and(|conn| conn.phase == Phase::Closing && conn.is_quiet());
         if quiet && let Some(conn) = self.conns.remove(key) {
+            self.forget_block(&conn);
             events.push(Event::Closed { conn: key.to_u64(), reason: conn.reason });
         }
     }

@@ -13,6 +13,12 @@ use bytes::Bytes;
 /// The unit of direct IO: offset, length and memory address of every direct read and write are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
 
+/// From this size on the system's zeroed memory is taken, which becomes resident page by page as it is used; zeroed with
+/// the alignment that we want, all of it would be touched at once.
+const LAZY_FROM_BYTES: usize = 256 * 1024;
+/// The alignment up to which the allocator has zeroed memory of its own.
+const LAZY_ALIGN_BYTES: usize = 16;
+
 /// Rounds up to whole blocks.
 pub const fn blocks_up(bytes: usize) -> usize {
     bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
@@ -26,6 +32,8 @@ pub const fn blocks_down(bytes: usize) -> usize {
 /// Owned memory whose address is a multiple of [`BLOCK_BYTES`], with a filled length below a fixed capacity.
 pub struct AlignedBuf {
     memory: NonNull<u8>,
+    /// Bytes of the allocation before `memory`.
+    lead: usize,
     capacity: usize,
     len: usize,
     home: Option<Arc<Shelf>>,
@@ -42,13 +50,21 @@ impl AlignedBuf {
         let capacity = blocks_up(capacity.max(1));
         let layout = AlignedBuf::layout(capacity);
         // SAFETY: the layout's size is not zero.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
-        AlignedBuf { memory, capacity, len: 0, home: None }
+        let allocated = unsafe { alloc_zeroed(layout) };
+        let Some(allocated) = NonNull::new(allocated) else { handle_alloc_error(layout) };
+        let lead = blocks_up(allocated.as_ptr() as usize) - allocated.as_ptr() as usize;
+        // SAFETY: `layout` has room for the capacity behind any lead that there can be.
+        let memory = unsafe { allocated.add(lead) };
+        AlignedBuf { memory, lead, capacity, len: 0, home: None }
     }
 
     fn layout(capacity: usize) -> Layout {
-        Layout::from_size_align(capacity, BLOCK_BYTES).expect("buffer capacities are far below isize::MAX")
+        let layout = if capacity < LAZY_FROM_BYTES {
+            Layout::from_size_align(capacity, BLOCK_BYTES)
+        } else {
+            Layout::from_size_align(capacity + BLOCK_BYTES, LAZY_ALIGN_BYTES)
+        };
+        layout.expect("buffer capacities are far below isize::MAX")
     }
 
     /// Filled bytes.
@@ -127,12 +143,13 @@ impl AsRef<[u8]> for AlignedBuf {
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
-            let buffer = AlignedBuf { memory: self.memory, capacity: self.capacity, len: 0, home: None };
+            let (memory, lead, capacity) = (self.memory, self.lead, self.capacity);
+            let buffer = AlignedBuf { memory, lead, capacity, len: 0, home: None };
             home.put(buffer);
             return;
         }
-        // SAFETY: allocated in `with_capacity` with the same layout, and given away only above.
-        unsafe { dealloc(self.memory.as_ptr(), AlignedBuf::layout(self.capacity)) };
+        // SAFETY: allocated in `with_capacity` with the same layout `lead` bytes before, and given away only above.
+        unsafe { dealloc(self.memory.as_ptr().sub(self.lead), AlignedBuf::layout(self.capacity)) };
     }
 }
 
@@ -200,6 +217,26 @@ mod tests {
         assert_eq!(buffer.len(), 4096);
         assert_eq!(buffer.as_slice().as_ptr() as usize % BLOCK_BYTES, 0);
         assert!(buffer.as_slice()[3..].iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn a_large_buffer_becomes_resident_as_it_is_used() {
+        let resident_kib = || {
+            let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+            line.split_whitespace().next().expect("a number").parse::<usize>().expect("a number")
+        };
+        let before = resident_kib();
+        let mut buffers: Vec<AlignedBuf> = (0..8).map(|_| AlignedBuf::with_capacity(100 << 20)).collect();
+        buffers[0].extend_from_slice(&[7; 5000]);
+        let now = resident_kib();
+        assert!(now < before + 100 * 1024, "{now} KiB are resident, {before} were");
+        for buffer in &mut buffers {
+            assert_eq!(buffer.as_slice().as_ptr() as usize % BLOCK_BYTES, 0);
+            let whole = buffer.whole_mut();
+            assert_eq!((whole.len(), whole[(100 << 20) - 1]), (100 << 20, 0));
+        }
+        assert_eq!(buffers[0].as_slice(), &[7; 5000]);
     }
 
     #[test]
