@@ -37,6 +37,9 @@ pub struct StoreLimits {
     pub destage_write_bytes: usize,
     /// Memory for frozen append buffers.
     pub cache_bytes: usize,
+    /// Memory that frozen append buffers may take while the newest of them are not in their segments yet; beyond it
+    /// appends wait.
+    pub cache_bytes_max: usize,
     /// Journal bytes between two checkpoints: what a start reads at most, about.
     pub checkpoint_every_bytes: u64,
     /// Background jobs of the store at a time.
@@ -55,6 +58,7 @@ impl Default for StoreLimits {
             destage_from_bytes: 1 << 20,
             destage_write_bytes: 128 << 10,
             cache_bytes: 64 << 20,
+            cache_bytes_max: 96 << 20,
             checkpoint_every_bytes: 48 << 20,
             jobs_max: 16,
             extents_max: 512,

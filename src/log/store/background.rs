@@ -87,6 +87,16 @@ impl Store {
         self.out.push(StoreOut::Job { id: self.next_job, job });
     }
 
+    /// True while buffers that are not in their segments yet take all the memory that they may. A stop has to come to its
+    /// end with what there is.
+    pub(super) fn is_memory_full(&mut self) -> bool {
+        if self.cache.bytes() <= self.limits.cache_bytes_max || self.stopping {
+            return false;
+        }
+        self.evict();
+        self.cache.bytes() > self.limits.cache_bytes_max
+    }
+
     /// Lets go of the oldest buffers while there are too many.
     fn evict(&mut self) {
         while self.cache.bytes() > self.limits.cache_bytes {

@@ -207,6 +207,9 @@ impl Store {
         if self.in_flight.is_some() || self.poisoned.is_some() || self.ended {
             return;
         }
+        if self.is_memory_full() {
+            return;
+        }
         let Some(planned) = self.planned.pop_front() else { return };
         let (bytes, directs, blocked) = self.measure(&planned, now);
         let has_room = !blocked && self.ring.has_room(blocks_up(bytes) as u64);

@@ -253,6 +253,25 @@ fn a_full_disk_makes_appends_wait_and_resumes_by_itself() {
 }
 
 #[test]
+fn appends_wait_while_what_is_not_in_segments_takes_all_its_memory() {
+    let mut world = world(12);
+    let (limits, log) = (small_limits(), world.create());
+    let most = limits.cache_bytes_max + limits.commit_bytes_max * 2;
+    // Jobs do not move: only the hot writes are done.
+    for _ in 0..400 {
+        world.append(log, 3000, Durable);
+        world.tick();
+        world.write();
+        assert!(world.store.cache_bytes() <= most, "{} bytes are held", world.store.cache_bytes());
+    }
+    assert!(world.store.backlog_bytes() > 0, "the last appends wait");
+    world.settle();
+    assert_eq!(world.store.backlog_bytes(), 0);
+    assert_eq!(world.logs[&log].acked, world.logs[&log].end());
+    world.check_all_reads();
+}
+
+#[test]
 fn the_number_of_shards_may_change() {
     let mut world = world(12);
     let logs = [world.create(), world.create(), world.create()];

@@ -28,6 +28,7 @@ pub fn small_limits() -> StoreLimits {
         destage_from_bytes: 24 << 10,
         destage_write_bytes: 16 << 10,
         cache_bytes: 128 << 10,
+        cache_bytes_max: 160 << 10,
         checkpoint_every_bytes: 160 << 10,
         jobs_max: 4,
         extents_max: 64,
@@ -299,6 +300,14 @@ impl World {
         let result = self.disk.run(&op);
         self.store.on_io(self.now, id, result);
         self.tick();
+    }
+
+    /// Does all outstanding writes of the hot ring.
+    pub fn write(&mut self) {
+        for (id, op) in std::mem::take(&mut self.ios) {
+            let result = self.disk.run(&op);
+            self.store.on_io(self.now, id, result);
+        }
     }
 
     /// Works until nothing is outstanding.
