@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub struct GroupCoordinator {
     config: GroupConfig,
     prng: Prng,
-    groups: BTreeMap<Arc<str>, Group>,
+    pub(crate) groups: BTreeMap<Arc<str>, Group>,
     timers: Timers,
     writes: Writes,
     dump: Dump,

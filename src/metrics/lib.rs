@@ -37,10 +37,16 @@ pub struct ShardMetrics {
     pub bytes_cold: u64,
     /// Fetch requests that waited.
     pub fetches_parked: u64,
+    /// Fetch requests that waited and were answered early because memory was spent.
+    pub fetches_cut_short: u64,
     /// Fetch sessions made.
     pub fetch_sessions_made: u64,
     /// Fetch sessions pushed out by others.
     pub fetch_sessions_evicted: u64,
+    /// New members, new groups and notes beside offsets that were refused because groups had all their memory.
+    pub groups_refused: u64,
+    /// Idempotent producers that were forgotten because there were too many of them.
+    pub producers_forgotten: u64,
     /// Journal commits that were seen to complete.
     pub commits: u64,
     /// Letters to other shards.
@@ -67,8 +73,11 @@ impl Default for ShardMetrics {
             bytes_file: 0,
             bytes_cold: 0,
             fetches_parked: 0,
+            fetches_cut_short: 0,
             fetch_sessions_made: 0,
             fetch_sessions_evicted: 0,
+            groups_refused: 0,
+            producers_forgotten: 0,
             commits: 0,
             mail_sent: 0,
             memory_pauses: 0,

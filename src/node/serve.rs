@@ -18,7 +18,7 @@ use coretide_reactor::reactor::{Options, Reactor};
 use coretide_reactor::signals::{Signals, Waited};
 use coretide_reactor::wake::{Doorbell, EventFd};
 use coretide_reactor::{cpu, probe, ring};
-use coretide_shard::{Shard, ShardConfig, placement, store_limits};
+use coretide_shard::{MemoryShares, Shard, ShardConfig, placement, store_limits};
 
 use crate::ServeOptions;
 use crate::config;
@@ -311,7 +311,7 @@ impl Seat {
         let (network, engine) = (&self.shard.broker.network, &self.shard.broker.engine);
         let options = Options {
             frame_bytes_max: network.socket_request_max_bytes,
-            frame_memory_bytes: engine.shard_memory_bytes / 2,
+            frame_memory_bytes: MemoryShares::of(&self.shard.broker).large_frames_bytes,
         };
         let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
         let background = Background::start(BackgroundOptions {

@@ -146,6 +146,9 @@ impl Shell {
             self.reactor.turn(wait, &mut completed).map_err(in_ring)?;
             self.lines.bell.awake();
             now = self.clock.now();
+            if self.reactor.is_starved() {
+                self.reactor.relieve(now.mono_us, &mut completed);
+            }
             let mut active = !completed.is_empty();
             for event in completed.drain(..) {
                 self.on_completed(now, event, &mut outputs);

@@ -426,6 +426,11 @@ impl Partition {
         &self.epochs
     }
 
+    /// Forgets the longest idle producers until at most seven eighths of `limit` are left, if there are more than `limit`.
+    pub fn forget_idle_producers(&mut self, limit: usize) {
+        self.producers.shrink_to(limit);
+    }
+
     /// The idempotent producers.
     pub fn producers(&self) -> &ProducerStates {
         &self.producers

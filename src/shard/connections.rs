@@ -11,9 +11,12 @@ use coretide_wire::header::decode_request_header_view;
 use coretide_wire::{ApiKey, Reader};
 
 use crate::boot::Phase;
-use crate::config::{REQUEST_OVERHEAD_BYTES, RESPONSE_HOLD_US, SLOW_READER_SCAN_US, SLOW_READER_US};
+use crate::config::{
+    ANSWER_MIN_BYTES, HEAVY_BYTES, MemoryShares, REQUEST_OVERHEAD_BYTES, RESPONSE_HOLD_US, SLOW_READER_SCAN_US,
+    SLOW_READER_US,
+};
 use crate::event::{ListenerId, Output};
-use crate::handlers::{Fault, Handled, Head, Outcome, Request, api_versions, route};
+use crate::handlers::{Fault, Handled, Head, Outcome, Request, api_versions, fetch, route};
 use crate::session::Session;
 use crate::shard::Shard;
 use crate::timers::Timer;
@@ -24,17 +27,25 @@ use crate::timers::Timer;
 pub(crate) struct Memory {
     used_bytes: u64,
     limit_bytes: u64,
-    /// Reading is stopped for everybody.
-    spent: bool,
+    level: Level,
+}
+
+/// How much of the memory budget is in use, with some hysteresis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Enough,
+    /// More than the limit: who holds much is not read.
+    Spent,
+    /// A quarter more than that: nobody is read.
+    Exhausted,
 }
 
 impl Memory {
-    /// What the configured memory leaves beside the cache, and at least a quarter of it.
+    /// Its share of the configured memory, or what `queued.max.request.bytes` says if that is less.
     pub fn new(broker: &BrokerConfig) -> Memory {
-        let all = broker.engine.shard_memory_bytes;
-        let beside = all.saturating_sub(broker.engine.shard_cache_bytes).max(all / 4) as u64;
-        let limit_bytes = broker.network.queued_max_request_bytes.unwrap_or(u64::MAX).min(beside);
-        Memory { used_bytes: 0, limit_bytes, spent: false }
+        let share = MemoryShares::of(broker).requests_bytes as u64;
+        let limit_bytes = broker.network.queued_max_request_bytes.unwrap_or(u64::MAX).min(share);
+        Memory { used_bytes: 0, limit_bytes, level: Level::Enough }
     }
 
     fn take(&mut self, bytes: u64) {
@@ -46,11 +57,36 @@ impl Memory {
         self.used_bytes = self.used_bytes.saturating_sub(bytes);
     }
 
-    /// Says when reading is to stop (`Some(true)`) or go on for everybody; goes on at three quarters.
-    fn turn(&mut self) -> Option<bool> {
-        let limit = if self.spent { self.limit_bytes / 4 * 3 } else { self.limit_bytes };
-        let spent = self.used_bytes > limit;
-        (spent != std::mem::replace(&mut self.spent, spent)).then_some(spent)
+    /// The new level, when it has changed; each is left at a quarter of the limit below where it begins.
+    fn turn(&mut self) -> Option<Level> {
+        let quarter = self.limit_bytes / 4;
+        let begins = |level: Level, at: u64| if self.level >= level { at - quarter } else { at };
+        let level = match self.used_bytes {
+            used if used > begins(Level::Exhausted, self.limit_bytes.saturating_add(quarter)) => Level::Exhausted,
+            used if used > begins(Level::Spent, self.limit_bytes) => Level::Spent,
+            _ => Level::Enough,
+        };
+        (level != std::mem::replace(&mut self.level, level)).then_some(level)
+    }
+
+    /// Whether a connection whose unread responses hold so much is not read for now.
+    fn pauses(&self, held_bytes: u64) -> bool {
+        match self.level {
+            Level::Enough => false,
+            Level::Spent => held_bytes >= HEAVY_BYTES,
+            Level::Exhausted => true,
+        }
+    }
+
+    /// What one answer to a Fetch may hold: a quarter of what is left below three quarters of the limit, so that those
+    /// who ask first leave some for those who ask later.
+    pub fn answer_bytes(&self) -> u64 {
+        ((self.limit_bytes / 4 * 3).saturating_sub(self.used_bytes) / 4).max(ANSWER_MIN_BYTES)
+    }
+
+    /// How much must be given back before there is comfort again: half of it.
+    pub fn excess_bytes(&self) -> u64 {
+        self.used_bytes.saturating_sub(self.limit_bytes / 2)
     }
 
     /// More than half of it is in use.
@@ -117,10 +153,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.last_active_us = self.now.mono_us;
         let was_blocked = session.wants_pause();
+        let has_backlog = session.backlog_frames() > 0;
         let freed_bytes = session.sent(bytes);
         self.memory.give(freed_bytes);
         self.balance();
-        if was_blocked {
+        if was_blocked || has_backlog {
             self.dirty.push(conn);
         }
     }
@@ -139,6 +176,10 @@ impl Shard {
         while self.is_serving()
             && let Some(session) = self.sessions.get_mut(&conn)
         {
+            // Who leaves much unread gets no more of what is scarce; a Sent or a Closed follows, and then this again.
+            if session.held_bytes() >= HEAVY_BYTES && self.memory.is_tight() {
+                break;
+            }
             let Some((frame, overlaps)) = session.next(overlaps) else { break };
             let place = session.begin(overlaps);
             let (listener, peer) = (session.listener, session.peer);
@@ -231,6 +272,11 @@ impl Shard {
         self.dirty.push(head.conn);
     }
 
+    /// The frame of a request that waits is not needed any more: its memory is given back, only the wait is paid for.
+    pub(crate) fn let_go_of_frame(&mut self, head: &mut Head) {
+        self.memory.give(u64::from(std::mem::take(&mut head.frame_bytes)));
+    }
+
     /// Gives back what an abandoned request held.
     pub(crate) fn forget_frame(&mut self, head: &Head) {
         self.memory.give(head.cost_bytes());
@@ -238,7 +284,7 @@ impl Shard {
 
     fn pause_as_needed(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let pause = session.wants_pause() || self.memory.spent || self.phase != Phase::Serving;
+        let pause = session.wants_pause() || self.memory.pauses(session.held_bytes()) || self.phase != Phase::Serving;
         if pause != session.paused {
             session.paused = pause;
             self.out.push(if pause { Output::PauseRead { conn } } else { Output::ResumeRead { conn } });
@@ -254,10 +300,10 @@ impl Shard {
 
     /// Stops or resumes reading for everybody when the memory budget's marks are passed.
     fn balance(&mut self) {
-        if let Some(spent) = self.memory.turn() {
-            if spent {
+        if let Some(level) = self.memory.turn() {
+            if level > Level::Enough {
                 self.metrics.memory_pauses += 1;
-                self.timers.insert(self.now.mono_us + SLOW_READER_SCAN_US, Timer::SlowScan);
+                self.timers.insert(self.now.mono_us, Timer::SlowScan);
             }
             self.pause_all_as_needed();
         }
@@ -271,9 +317,10 @@ impl Shard {
         self.close_quiet(idle_us, |session| session.is_idle() || session.unsent_bytes() > 0);
     }
 
-    /// While memory is spent, closes connections that hold some of it and take nothing.
+    /// While memory is spent, answers who waits on purpose, and closes connections that hold some of it and take nothing.
     pub(crate) fn close_slow(&mut self) {
-        if self.memory.spent {
+        if self.memory.level > Level::Enough {
+            fetch::end_polls(self, self.memory.excess_bytes());
             self.close_quiet(SLOW_READER_US, |session| session.held_bytes() > 0);
             self.timers.insert(self.now.mono_us + SLOW_READER_SCAN_US, Timer::SlowScan);
         }

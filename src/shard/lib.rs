@@ -39,7 +39,7 @@ mod shard;
 mod tests;
 mod timers;
 
-pub use config::{ShardConfig, store_limits};
+pub use config::{MemoryShares, ShardConfig, store_limits};
 pub use event::{Event, Job, JobOutput, ListenerId, Output, Response};
 pub use mail::Mail;
 pub use session::frame::{FrameAssembler, FrameError};

@@ -71,7 +71,8 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
         _ => Isolation::ReadUncommitted,
     };
     let limit = shard.image.broker().network.fetch_max_bytes.max(0);
-    let mut max_bytes = asked.max_bytes.clamp(0, limit) as u32;
+    let fair_bytes = i32::try_from(shard.memory.answer_bytes()).unwrap_or(i32::MAX);
+    let mut max_bytes = asked.max_bytes.clamp(0, limit.min(fair_bytes)) as u32;
     if shard.memory.is_tight() {
         max_bytes = max_bytes.min(FETCH_BYTES_WHEN_TIGHT);
     }
@@ -266,6 +267,28 @@ pub(crate) fn on_woken(shard: &mut Shard, id: ReqId) {
     if let Some((_, Pending::Fetch(wait))) = shard.pending.take(id) {
         let wait = read(shard, id, wait);
         shard.pending.put_back(id, Pending::Fetch(wait));
+    }
+}
+
+/// Memory is spent: answers the requests that wait for more data, those that cost most first, until so many bytes are
+/// given back. Their clients ask again.
+pub(crate) fn end_polls(shard: &mut Shard, excess_bytes: u64) {
+    let is_parked = |pending: &Pending| matches!(pending, Pending::Fetch(wait) if wait.parked && wait.reading == 0);
+    let mut parked: Vec<(u64, ReqId)> = Vec::new();
+    for id in shard.pending.select(|_, _, pending| is_parked(pending)) {
+        parked.extend(shard.pending.get_mut(id).map(|(head, _)| (head.cost_bytes(), id)));
+    }
+    parked.sort_unstable_by(|a, b| b.cmp(a));
+    let mut left_bytes = excess_bytes;
+    for (cost_bytes, id) in parked {
+        if left_bytes == 0 {
+            return;
+        }
+        left_bytes = left_bytes.saturating_sub(cost_bytes);
+        if let Some((head, Pending::Fetch(wait))) = shard.pending.take(id) {
+            shard.metrics.fetches_cut_short += 1;
+            conclude(shard, id, &head, wait);
+        }
     }
 }
 

@@ -35,8 +35,11 @@ impl Budget {
     fn grant(&mut self, part: &Part, read: &ReadPart) -> usize {
         let limit = self.left_bytes.min(usize::try_from(part.wanted.max_bytes).unwrap_or(0));
         let granted = match () {
-            () if read.bytes <= limit || !self.found => read.bytes,
-            () => whole_batches(&read.extents, limit),
+            () if read.bytes <= limit => read.bytes,
+            () if self.found => whole_batches(&read.extents, limit),
+            () => whole_batches(&read.extents, limit)
+                .max(first_batch(&read.extents).unwrap_or(read.bytes))
+                .min(read.bytes),
         };
         self.found |= granted > 0;
         self.left_bytes = self.left_bytes.saturating_sub(granted);
@@ -64,6 +67,14 @@ fn whole_batches(extents: &Extents, limit: usize) -> usize {
         position += bytes.len();
     }
     whole.min(position)
+}
+
+/// The bytes of the first batch, when its head is in memory.
+fn first_batch(extents: &Extents) -> Option<usize> {
+    let Some(Extent::Hot(bytes)) = extents.first() else { return None };
+    let head = bytes.first_chunk::<LENGTH_OVERHEAD_BYTES>()?;
+    let length = i32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+    Some(LENGTH_OVERHEAD_BYTES + usize::try_from(length).ok()?).filter(|_| length > 0)
 }
 
 /// How many bytes of records an answer would have now.
@@ -99,7 +110,8 @@ pub(super) fn answer_error(head: &Head, error: ErrorCode) -> Handled {
 
 /// The answer with what was read.
 pub(super) fn answer(shard: &mut Shard, head: &Head, wait: &mut FetchWait) -> Handled {
-    let mut budget = Budget::new(wait.max_bytes);
+    let fair_bytes = u32::try_from(shard.memory.answer_bytes()).unwrap_or(u32::MAX);
+    let mut budget = Budget::new(wait.max_bytes.min(fair_bytes));
     for part in &mut wait.parts {
         let Some(mut read) = part.read.take() else { continue };
         let granted = budget.grant(part, &read);

@@ -62,7 +62,10 @@ pub(crate) fn wait_for(
         return respond(&request.head, replies);
     }
     let wait = GroupWait { replies, left: asks.len(), respond: Some(respond) };
-    let id = shard.wait(request.head, None, Box::new(wait));
+    // A group may keep its members waiting for as long as they allow: their frames must not.
+    let mut head = request.head;
+    shard.let_go_of_frame(&mut head);
+    let id = shard.wait(head, None, Box::new(wait));
     for (place, (to, partition), command) in asks {
         shard.ask(to, id, place, Ask::Group { partition, command });
     }

@@ -12,6 +12,7 @@
 
 mod asks;
 mod internal;
+mod producers;
 mod reads;
 mod watches;
 
@@ -24,7 +25,7 @@ use coretide_model::{Now, ShardId, TopicConfig, TopicPartition};
 use coretide_partition::{AppendOk, Origin, Partition, SnapshotError};
 use smallvec::SmallVec;
 
-use crate::config::{ShardConfig, store_limits};
+use crate::config::{MemoryShares, ShardConfig, store_limits};
 use crate::mail::{AppendFailure, AppendItem, AppendResult, Mail, ReqId};
 use crate::shard::Shard;
 
@@ -74,6 +75,7 @@ pub(crate) struct Logs {
     loads: BTreeMap<Ticket, internal::Load>,
     internal_done: VecDeque<(Ticket, InternalResult)>,
     woken: Vec<u64>,
+    producers: producers::Count,
 }
 
 impl Logs {
@@ -92,6 +94,7 @@ impl Logs {
             loads: BTreeMap::new(),
             internal_done: VecDeque::new(),
             woken: Vec::new(),
+            producers: producers::Count::new(MemoryShares::of(&config.broker).producers),
         }
     }
 
@@ -151,6 +154,7 @@ impl Logs {
         for partition in self.partitions.values_mut() {
             partition.tick(&mut self.store, now, producer_expiration_ms);
         }
+        self.recount_producers();
     }
 
     /// Starts the next commit and whatever background work is due.
@@ -207,7 +211,9 @@ impl Shard {
                 None => Err(AppendFailure::NotHere),
                 Some(partition) => {
                     keys.push(partition.key());
+                    let known = partition.producers().len();
                     let appended = partition.append(&mut logs.store, self.now, batch, -1, Origin::Client);
+                    logs.producers.note(known, partition.producers().len());
                     appended.map_err(AppendFailure::Refused)
                 }
             };
@@ -226,6 +232,7 @@ impl Shard {
             }
             results.push(AppendResult { place: *place, result });
         }
+        self.metrics.producers_forgotten += self.logs.forget_producers() as u64;
         if commit > self.logs.store.committed() {
             self.logs.push_wait(commit, keys, Then::Append { to: from, id, results });
         } else {

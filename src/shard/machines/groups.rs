@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use coretide_controller::Change;
 use coretide_controller::names::CONSUMER_OFFSETS;
 use coretide_coordinator::{
-    Command, Effects, GroupConfig, GroupCoordinator, GroupError, Reply, Token, Write, WriteError, WriteId, refused,
+    Command, Effects, GroupConfig, GroupCoordinator, GroupError, Reply, Token, Write, WriteError, WriteId, added_bytes,
+    refused,
 };
 use coretide_log::batch::VerifiedBatch;
 use coretide_model::{BrokerConfig, TopicId, TopicPartition};
 use coretide_partition::AppendError;
 use coretide_stdx::prng::Prng;
 
-use crate::config::ShardConfig;
+use crate::config::{MemoryShares, ShardConfig};
 use crate::group_log;
 use crate::logs::{InternalResult, Loaded, Ticket};
 use crate::mail::{Answer, AppendFailure, Asker};
@@ -31,7 +32,19 @@ pub(crate) struct GroupHost {
     /// Where [`Timer::Groups`] stands.
     armed_us: Option<u64>,
     prng: Prng,
+    size: Size,
 }
+
+/// What all groups of this shard take: counted now and then, and in between never guessed too low.
+struct Size {
+    bytes: usize,
+    max_bytes: usize,
+    /// Not counted again before this moment, in microseconds: counting looks at everything.
+    count_again_us: u64,
+}
+
+/// How often the groups are counted at most, in microseconds.
+const COUNT_EVERY_US: u64 = 100_000;
 
 struct Machine {
     tp: TopicPartition,
@@ -45,7 +58,26 @@ struct Machine {
 
 impl GroupHost {
     pub fn new(config: &ShardConfig) -> GroupHost {
-        GroupHost { machines: BTreeMap::new(), armed_us: None, prng: Prng::new(config.seed) }
+        let max_bytes = MemoryShares::of(&config.broker).groups_bytes;
+        // Whatever the logs hold is counted with the first command that could add to it.
+        let size = Size { bytes: max_bytes, max_bytes, count_again_us: 0 };
+        GroupHost { machines: BTreeMap::new(), armed_us: None, prng: Prng::new(config.seed), size }
+    }
+
+    /// True when the groups have all the memory that they may have, and this command would need more.
+    fn has_no_room(&mut self, now_us: u64, partition: i32, command: &Command) -> bool {
+        self.size.bytes = self.size.bytes.saturating_add(added_bytes(command));
+        if self.size.bytes <= self.size.max_bytes {
+            return false;
+        }
+        if now_us >= self.size.count_again_us {
+            self.size.bytes = self.machines.values().map(|machine| machine.coordinator.state_bytes()).sum();
+            // With much room left, it takes many commands to come here again.
+            let is_roomy = self.size.bytes < self.size.max_bytes / 2;
+            self.size.count_again_us = if is_roomy { now_us } else { now_us + COUNT_EVERY_US };
+        }
+        let machine = self.machines.get(&partition);
+        self.size.bytes > self.size.max_bytes && machine.is_some_and(|machine| machine.coordinator.is_growth(command))
     }
 }
 
@@ -84,6 +116,7 @@ pub(crate) fn on_command(shard: &mut Shard, asker: Asker, partition: i32, comman
         Some(machine) if machine.failed => Some(GroupError::NotAvailable),
         Some(_) => None,
     };
+    let refusal = refusal.or_else(|| no_room(shard, partition, &command));
     if let Some(error) = refusal {
         let reply = refused(&command, error);
         return shard.answer(asker, Answer::Group(reply));
@@ -94,6 +127,16 @@ pub(crate) fn on_command(shard: &mut Shard, asker: Asker, partition: i32, comman
         machine.askers.insert(token, asker);
         machine.coordinator.handle(now, command, token, fx);
     });
+}
+
+/// Why a command is refused when the groups have all the memory that they may have.
+fn no_room(shard: &mut Shard, partition: i32, command: &Command) -> Option<GroupError> {
+    if !shard.groups.has_no_room(shard.now.mono_us, partition, command) {
+        return None;
+    }
+    shard.metrics.groups_refused += 1;
+    let is_join = matches!(command, Command::Join(_));
+    Some(if is_join { GroupError::GroupFull } else { GroupError::OffsetMetadataTooLarge })
 }
 
 /// This shard has opened a partition of `__consumer_offsets`: its log is read from its start.

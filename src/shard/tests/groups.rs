@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use coretide_controller::TopicRef;
 use coretide_model::ConnId;
+use coretide_model::ErrorCode;
 use coretide_wire::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use coretide_wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use coretide_wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
@@ -231,6 +232,49 @@ fn a_stop_answers_who_waits_for_other_members() {
         assert_eq!(answer.error_code, 16, "look for the coordinator again");
     }
     assert!(rig.stopped.iter().all(|stopped| *stopped), "and the stop need not wait");
+}
+
+#[test]
+fn who_waits_for_other_members_does_not_hold_its_request_in_memory() {
+    let mut rig = Rig::new(1);
+    let conn = rig.open(0);
+    find(&mut rig, conn);
+    stable(&mut rig, conn, "g");
+    let before = rig.shards[0].memory.used_bytes();
+    let second = rig.open(0);
+    let large = JoinGroupRequest { reason: Some("r".repeat(30_000)), ..join("g", "") };
+    rig.send(second, 9, &JoinGroupRequest { group_instance_id: Some("i".into()), ..large });
+    assert_eq!(rig.waiting(second), 0, "the first member has not come back");
+    let held = rig.shards[0].memory.used_bytes() - before;
+    assert!(held < 2000, "{held} bytes are paid for while it waits");
+    rig.hang_up(second);
+    assert_eq!(rig.shards[0].memory.used_bytes(), before);
+}
+
+#[test]
+fn groups_that_have_all_their_memory_take_no_new_ones_and_go_on() {
+    let mut rig =
+        Rig::with(1, &[("coretide.shard.memory.bytes", "16777216"), ("coretide.shard.cache.bytes", "1048576")]);
+    rig.create("t", 1, &[]);
+    let conn = rig.open(0);
+    find(&mut rig, conn);
+    let member = stable(&mut rig, conn, "old");
+    let padded = |group: &str| {
+        let mut request = commit(group, "t", 1);
+        request.topics[0].partitions[0].committed_metadata = Some("n".repeat(4000));
+        request
+    };
+    let mut refused = 0;
+    for number in 0..1000 {
+        let response: OffsetCommitResponse = rig.call(conn, 7, &padded(&format!("g-{number}")));
+        refused += usize::from(errors(&response)[0] == ErrorCode::OffsetMetadataTooLarge as i16);
+    }
+    assert!((400..900).contains(&refused), "{refused} of 1000 found no room in 2 MiB");
+    assert_eq!(rig.shards[0].metrics().groups_refused, refused as u64);
+    rig.advance_ms(200);
+    let new: JoinGroupResponse = rig.call(conn, 3, &join("new", ""));
+    assert_eq!(new.error_code, ErrorCode::GroupMaxSizeReached as i16);
+    assert_eq!(heartbeat(&mut rig, conn, "old", &member), 0);
 }
 
 #[test]

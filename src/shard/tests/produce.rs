@@ -20,6 +20,22 @@ fn one_request_reaches_partitions_of_all_shards_and_is_answered_in_its_order() {
 }
 
 #[test]
+fn producers_of_all_partitions_together_are_limited_and_the_fullest_partition_pays() {
+    let mut rig = Rig::with(1, &[("coretide.shard.memory.bytes", "16777216")]);
+    rig.create("t", 2, &[]);
+    let conn = rig.open(0);
+    let honest: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(1, sequenced(9_999_999, 0, 0, &[b"a"]))]));
+    assert_eq!(produced(&honest), [(1, 0, 0)]);
+    for id in 0..4200 {
+        let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(0, sequenced(id, 0, 0, &[b"a"]))]));
+        assert_eq!(produced(&response)[0].1, 0);
+    }
+    assert!(rig.shards[0].metrics().producers_forgotten >= 104, "4096 fit into an eighth of 16 MiB");
+    let again: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(1, sequenced(9_999_999, 0, 0, &[b"a"]))]));
+    assert_eq!(produced(&again), [(1, 0, 0)], "the producer of the other partition is still known");
+}
+
+#[test]
 fn topics_by_id_and_unknown_ones() {
     let mut rig = Rig::new(2);
     let topic_id = rig.create("t", 1, &[]);
