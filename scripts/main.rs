@@ -1,5 +1,6 @@
 //! `cargo x`: the project's chores, one module each. Nothing here is needed to build the broker.
 
+mod attack;
 mod clients;
 mod codegen;
 mod codegen_arbitrary;
@@ -44,6 +45,12 @@ const CHORES: &[Chore] = &[
         about: "write the generated Rust from scripts/definitions",
         usage: codegen::USAGE,
         run: codegen::run,
+    },
+    Chore {
+        name: "attack",
+        about: "run bad clients against the binary, with healthy ones beside them",
+        usage: attack::USAGE,
+        run: attack::run,
     },
     Chore {
         name: "clients",

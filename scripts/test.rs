@@ -42,6 +42,7 @@ const STEPS: &[Step] = &[
     },
     Step { name: "release build", command: &["cargo", "build", "--release"], needs: None },
     Step { name: "crashes of the real binary", command: &["cargo", "x", "torture", "--short"], needs: None },
+    Step { name: "attacks", command: &["cargo", "x", "attack", "--short"], needs: None },
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
     Step {
         name: "power cuts",
