@@ -11,12 +11,18 @@ pub struct ShardMetrics {
     pub requests: [u64; API_KEYS],
     /// Connections accepted.
     pub connections_opened: u64,
-    /// Connections refused because a limit was reached.
+    /// Connections refused because of `max.connections`.
     pub connections_refused: u64,
+    /// Connections refused because of `max.connections.per.ip` or its overrides.
+    pub connections_refused_per_ip: u64,
+    /// Connections refused because the shard was starting or stopping.
+    pub connections_unserved: u64,
     /// Connections closed for what they sent: unknown APIs, bodies that are none, errors under acks=0.
     pub connections_faulted: u64,
-    /// Connections closed because nothing happened on them, or because they did not take their responses.
+    /// Connections closed because nothing happened on them for `connections.max.idle.ms`.
     pub connections_expired: u64,
+    /// Connections closed because they did not take their responses while memory was spent.
+    pub connections_slow: u64,
     /// Bytes of request frames.
     pub bytes_in: u64,
     /// Bytes of response frames.
@@ -41,6 +47,12 @@ pub struct ShardMetrics {
     pub fetches_cut_short: u64,
     /// Fetch sessions made.
     pub fetch_sessions_made: u64,
+    /// Fetches that were to begin a session and found no slot for it.
+    pub fetch_sessions_refused: u64,
+    /// New members refused because of `group.max.size` or what one group may hold.
+    pub members_refused: u64,
+    /// Topics, or partitions of a topic, refused because of `coretide.max.topics` or `coretide.max.partitions`.
+    pub topics_refused: u64,
     /// Fetch sessions pushed out by others.
     pub fetch_sessions_evicted: u64,
     /// New members, new groups and notes beside offsets that were refused because groups had all their memory.
@@ -61,8 +73,11 @@ impl Default for ShardMetrics {
             requests: [0; API_KEYS],
             connections_opened: 0,
             connections_refused: 0,
+            connections_refused_per_ip: 0,
+            connections_unserved: 0,
             connections_faulted: 0,
             connections_expired: 0,
+            connections_slow: 0,
             bytes_in: 0,
             bytes_out: 0,
             batches_appended: 0,
@@ -76,6 +91,9 @@ impl Default for ShardMetrics {
             fetches_cut_short: 0,
             fetch_sessions_made: 0,
             fetch_sessions_evicted: 0,
+            fetch_sessions_refused: 0,
+            members_refused: 0,
+            topics_refused: 0,
             groups_refused: 0,
             producers_forgotten: 0,
             commits: 0,

@@ -79,7 +79,7 @@ impl Shard {
                     }
                     self.wake_watchers();
                 }
-                Change::BrokerConfigured(_) => {}
+                Change::BrokerConfigured(_) => self.follow_limits(),
             }
         }
         groups::on_changes(self, &changes);

@@ -120,21 +120,16 @@ fn overlaps(frame: &[u8]) -> bool {
 
 impl Shard {
     pub(crate) fn on_opened(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
-        let network = &self.image.broker().network;
-        let share = |limit: usize| limit.div_ceil(usize::from(self.config.shards));
-        let address = peer.ip().to_string();
-        let overridden = network.max_connections_per_ip_overrides.iter().find(|(host, _)| *host == address);
-        let per_ip = share(overridden.map_or(network.max_connections_per_ip, |(_, limit)| *limit));
-        let same_ip = || self.sessions.values().filter(|session| session.peer.ip() == peer.ip()).count();
-        let full = self.sessions.len() >= share(network.max_connections);
-        if full || self.phase != Phase::Serving || (per_ip <= self.sessions.len() && same_ip() >= per_ip) {
-            self.metrics.connections_refused += 1;
+        if self.phase != Phase::Serving {
+            self.metrics.connections_unserved += 1;
             self.out.push(Output::Close { conn });
             return;
         }
+        self.follow_limits();
         self.metrics.connections_opened += 1;
         let session = Session::new(conn, listener, peer, self.now.mono_us);
         self.sessions.insert(conn, session);
+        self.ask_admission(conn);
         self.pause_as_needed(conn);
     }
 
@@ -164,6 +159,7 @@ impl Shard {
 
     pub(crate) fn on_closed(&mut self, conn: ConnId) {
         let Some(session) = self.sessions.remove(&conn) else { return };
+        self.note_left(session.admission, session.peer.ip());
         self.memory.give(session.held_bytes() + backlog_cost(&session));
         for id in session.waiting() {
             self.abandon(id);
@@ -314,27 +310,27 @@ impl Shard {
     pub(crate) fn close_idle(&mut self) {
         let idle_ms = self.image.broker().network.connections_max_idle_ms;
         let idle_us = u64::try_from(idle_ms).map_or(u64::MAX, |ms| ms.saturating_mul(1000));
-        self.close_quiet(idle_us, |session| session.is_idle() || session.unsent_bytes() > 0);
+        let closed = self.close_quiet(idle_us, |session| session.is_idle() || session.unsent_bytes() > 0);
+        self.metrics.connections_expired += closed;
     }
 
     /// While memory is spent, answers who waits on purpose, and closes connections that hold some of it and take nothing.
     pub(crate) fn close_slow(&mut self) {
         if self.memory.level > Level::Enough {
             fetch::end_polls(self, self.memory.excess_bytes());
-            self.close_quiet(SLOW_READER_US, |session| session.held_bytes() > 0);
+            self.metrics.connections_slow += self.close_quiet(SLOW_READER_US, |session| session.held_bytes() > 0);
             self.timers.insert(self.now.mono_us + SLOW_READER_SCAN_US, Timer::SlowScan);
         }
     }
 
-    fn close_quiet(&mut self, quiet_us: u64, test: impl Fn(&Session) -> bool) {
+    fn close_quiet(&mut self, quiet_us: u64, test: impl Fn(&Session) -> bool) -> u64 {
         let now_us = self.now.mono_us;
         let is_quiet = |session: &&Session| now_us.saturating_sub(session.last_active_us) >= quiet_us;
         let open = self.sessions.values().filter(|session| !session.is_closing());
         let conns: Vec<ConnId> = open.filter(is_quiet).filter(|session| test(session)).map(|s| s.conn).collect();
-        for conn in conns {
-            self.metrics.connections_expired += 1;
-            self.close_now(conn);
-        }
+        let closed = conns.len() as u64;
+        conns.into_iter().for_each(|conn| self.close_now(conn));
+        closed
     }
 
     /// Ends a connection whatever is in progress on it.

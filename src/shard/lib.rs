@@ -20,6 +20,7 @@
 //!
 //! Reading order: `event`, `shard`, `session`, `connections`, `handlers`, `requests`, `mail`, `logs`, `machines`, `boot`.
 
+mod admission;
 mod boot;
 pub mod config;
 mod connections;

@@ -1,13 +1,14 @@
 //! What shards say to each other: data only, never closures. What one shard sends to another arrives in that order.
 //! Must never touch: who takes it there.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use coretide_controller as controller;
 use coretide_coordinator as coordinator;
 use coretide_log::batch::VerifiedBatch;
 use coretide_log::store::Extents;
-use coretide_model::{ErrorCode, ShardId, TopicPartition};
+use coretide_model::{ConnId, ErrorCode, ShardId, TopicPartition};
 use coretide_partition::AbortedTransaction;
 use coretide_partition::{
     AppendError, AppendOk, DeleteRecordsError, EpochEnd, EpochError, Isolation, ListTarget, ListedOffset, Marks,
@@ -53,6 +54,14 @@ pub enum Mail {
     Delta(Arc<controller::Delta>),
     /// To the controller: the deltas up to this one are applied.
     Applied { revision: u64 },
+    /// To shard 0: may this connection be served?
+    Admit { conn: ConnId, ip: IpAddr },
+    /// From shard 0: it is counted, or this limit is reached.
+    Admitted { conn: ConnId, ip: IpAddr, refusal: Option<ConnectionLimit> },
+    /// To shard 0: a counted connection is gone.
+    Left { ip: IpAddr },
+    /// To shard 0: the sender's counted connections are these.
+    Present { present: Vec<IpAddr> },
     /// This shard stops and has no more requests in progress.
     Drained,
 }
@@ -63,6 +72,15 @@ impl Mail {
     pub fn is_of_commits(&self) -> bool {
         matches!(self, Mail::Append { .. } | Mail::Appended { .. })
     }
+}
+
+/// Why a connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionLimit {
+    /// `max.connections`.
+    All,
+    /// `max.connections.per.ip` or its overrides.
+    PerIp,
 }
 
 const _: () = assert!(size_of::<Mail>() <= 256, "mail is moved by value through the lanes");

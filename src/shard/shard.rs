@@ -8,6 +8,7 @@ use coretide_log::store::{ShardRecovered, StoreJobOutput, StoreOut};
 use coretide_metrics::ShardMetrics;
 use coretide_model::{ConnId, Now, ShardId, TopicPartition};
 
+use crate::admission::Admissions;
 use crate::boot::Phase;
 use crate::config::{IDLE_SCAN_US, ShardConfig};
 use crate::connections::Memory;
@@ -40,6 +41,7 @@ pub struct Shard {
     /// Connections whose responses wait for more; a timer is set while there are any.
     pub(crate) held: Vec<ConnId>,
     pub(crate) memory: Memory,
+    pub(crate) admissions: Admissions,
     pub(crate) pending: PendingTable,
     pub(crate) timers: Timers,
     /// Mail to ourselves, handled before the event is over.
@@ -74,6 +76,7 @@ impl Shard {
             dirty: Vec::new(),
             held: Vec::new(),
             memory: Memory::new(broker),
+            admissions: Admissions::default(),
             pending: PendingTable::default(),
             timers: Timers::default(),
             own_mail: VecDeque::new(),
@@ -217,6 +220,10 @@ impl Shard {
             Mail::Answer { id, place, answer } => self.on_answer(id, place, *answer),
             Mail::Delta(delta) => self.apply(&delta),
             Mail::Applied { revision } => self.on_applied(from, revision),
+            Mail::Admit { conn, ip } => self.on_admit(from, conn, ip),
+            Mail::Admitted { conn, ip, refusal } => self.on_admitted(conn, ip, refusal),
+            Mail::Left { ip } => self.on_left(from, ip),
+            Mail::Present { present } => self.on_present(from, &present),
             Mail::Drained => self.on_drained(),
         }
     }

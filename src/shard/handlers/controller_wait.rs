@@ -5,7 +5,7 @@ use super::{Handled, Head, Outcome, Request, Waiting};
 use crate::mail::{Answer, Ask};
 use crate::placement::CONTROLLER_SHARD;
 use crate::shard::Shard;
-use coretide_controller::{Command, Reply};
+use coretide_controller::{Command, CommandError, Reply};
 
 /// Parks the request, asks, and answers with what `respond` makes of the reply. There is no deadline: a change that was
 /// taken up is finished, and a client that waits no longer closes its connection.
@@ -21,13 +21,28 @@ pub(crate) fn ask_controller(
     Ok(Outcome::Later)
 }
 
+/// How many items of a reply were refused because the cluster has all that it may have.
+fn over_limit(reply: &Reply) -> usize {
+    fn count<T>(results: &[Result<T, CommandError>]) -> usize {
+        results.iter().filter(|result| matches!(result, Err(CommandError::LimitReached(_)))).count()
+    }
+    match reply {
+        Reply::CreateTopics(results) => count(results),
+        Reply::AutoCreate(results) | Reply::CreatePartitions(results) => count(results),
+        _ => 0,
+    }
+}
+
 struct ControllerWait<F> {
     /// None once the reply has come.
     respond: Option<F>,
 }
 
 impl<F: FnOnce(&Head, Reply) -> Handled + Send> Waiting for ControllerWait<F> {
-    fn on_answer(&mut self, _shard: &mut Shard, head: &Head, _place: u32, answer: Answer) -> Handled {
+    fn on_answer(&mut self, shard: &mut Shard, head: &Head, _place: u32, answer: Answer) -> Handled {
+        if let Answer::Controller(reply) = &answer {
+            shard.metrics.topics_refused += over_limit(reply) as u64;
+        }
         match (answer, self.respond.take()) {
             (Answer::Controller(reply), Some(respond)) => respond(head, reply),
             _ => Ok(Outcome::Close),

@@ -205,6 +205,7 @@ fn tell_session(shard: &mut Shard, wait: &mut FetchWait) -> Result<i32, ErrorCod
                 }
                 id
             });
+            shard.metrics.fetch_sessions_refused += u64::from(id == NO_SESSION);
             shard.metrics.fetch_sessions_made = shard.fetch_sessions.made;
             shard.metrics.fetch_sessions_evicted = shard.fetch_sessions.evicted;
             Ok(id)

@@ -94,7 +94,10 @@ struct GroupWait<F> {
 }
 
 impl<F: FnOnce(&Head, Vec<Reply>) -> Handled + Send> Waiting for GroupWait<F> {
-    fn on_answer(&mut self, _shard: &mut Shard, head: &Head, place: u32, answer: Answer) -> Handled {
+    fn on_answer(&mut self, shard: &mut Shard, head: &Head, place: u32, answer: Answer) -> Handled {
+        if let Answer::Group(Reply::Join(reply)) = &answer {
+            shard.metrics.members_refused += u64::from(reply.error == Some(GroupError::GroupFull));
+        }
         if let (Answer::Group(reply), Some(slot)) = (answer, self.replies.get_mut(place as usize)) {
             *slot = reply;
         }

@@ -97,7 +97,10 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
                 }
                 Appended::Waiting
             }
-            Err(refused) => refused,
+            Err(refused) => {
+                shard.metrics.batches_refused += 1;
+                refused
+            }
         });
     }
     let expires_us = shard.now.after_ms(u64::try_from(view.timeout_ms).unwrap_or(0));

@@ -50,12 +50,23 @@ impl Place {
     }
 }
 
+/// Whether a connection is counted against the limits of all shards together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// There is no limit.
+    Free,
+    /// Shard 0 has been asked: no request begins before its answer.
+    Asked,
+    Counted,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub conn: ConnId,
     pub listener: ListenerId,
     pub peer: SocketAddr,
+    pub admission: Admission,
     /// When a frame last arrived or response bytes last left.
     pub last_active_us: u64,
     /// What the driver was told.
@@ -88,6 +99,7 @@ impl Session {
             conn,
             listener,
             peer,
+            admission: Admission::Free,
             last_active_us: now_us,
             paused: false,
             line: VecDeque::new(),
@@ -120,7 +132,8 @@ impl Session {
     /// others.
     pub fn next(&mut self, overlaps: impl FnOnce(&[u8]) -> bool) -> Option<(Bytes, bool)> {
         let frame = self.backlog.front()?;
-        if self.closing || self.in_progress >= REQUESTS_IN_PROGRESS_MAX || self.unsent_bytes > UNSENT_BYTES_MAX {
+        let may_begin = !self.closing && self.admission != Admission::Asked;
+        if !may_begin || self.in_progress >= REQUESTS_IN_PROGRESS_MAX || self.unsent_bytes > UNSENT_BYTES_MAX {
             return None;
         }
         let overlaps = overlaps(frame);

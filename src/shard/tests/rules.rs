@@ -5,6 +5,9 @@ use coretide_model::ConnId;
 use coretide_wire::api::SERVED;
 use coretide_wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use coretide_wire::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
 use coretide_wire::messages::produce::ProduceResponse;
 use coretide_wire::{ApiKey, Message, Reader, encode_request};
 
@@ -164,6 +167,67 @@ fn connections_are_limited() {
     rig.hang_up(conns[0]);
     let next = rig.open(0);
     assert!(!rig.conns[&next].closed);
+}
+
+#[test]
+fn bug_ours_connection_limits_hold_over_all_shards_together() {
+    let mut rig = Rig::with(3, &[("max.connections.per.ip", "4"), ("max.connections", "6")]);
+    let open = |rig: &mut Rig, shard: usize, host: u8| {
+        let conn = rig.open_from(shard, format!("10.0.0.{host}:9"));
+        (conn, !rig.conns[&conn].closed)
+    };
+    let first: Vec<(ConnId, bool)> = [2, 2, 2, 2].map(|shard| open(&mut rig, shard, 1)).to_vec();
+    assert!(first.iter().all(|(_, served)| *served), "one shard may have all of them");
+    assert_eq!([0, 1, 2].map(|shard| open(&mut rig, shard, 1).1), [false; 3], "and then no shard has more");
+    assert_eq!([0, 1, 2].map(|shard| open(&mut rig, shard, 2).1), [true, true, false], "six in all");
+    let refused = |rig: &Rig| -> (u64, u64) {
+        let metrics = rig.shards.iter().map(|shard| shard.metrics());
+        metrics.fold((0, 0), |sum, m| (sum.0 + m.connections_refused, sum.1 + m.connections_refused_per_ip))
+    };
+    assert_eq!(refused(&rig), (1, 3));
+    rig.hang_up(first[0].0);
+    rig.run();
+    assert_eq!([1, 0].map(|shard| open(&mut rig, shard, 1).1), [true, false]);
+}
+
+#[test]
+fn a_connection_that_waits_for_its_admission_begins_nothing() {
+    let mut rig = Rig::with(2, &[("max.connections", "1")]);
+    rig.hold_mail = true;
+    let (a, b) = (rig.open(1), rig.open(1));
+    rig.send(a, 0, &ApiVersionsRequest::default());
+    rig.send(b, 0, &ApiVersionsRequest::default());
+    let gone = rig.open(1);
+    rig.hang_up(gone);
+    assert_eq!((rig.waiting(a), rig.waiting(b)), (0, 0));
+    rig.release_mail();
+    assert_eq!((rig.waiting(a), rig.waiting(b)), (1, 0));
+    assert!(!rig.conns[&a].closed && rig.conns[&b].closed);
+}
+
+#[test]
+fn a_limit_that_is_set_later_counts_who_is_there() {
+    let mut rig = Rig::new(2);
+    let conns: Vec<ConnId> = (0..4).map(|number| rig.open(number % 2)).collect();
+    let set = |rig: &mut Rig, value: &str| {
+        let config = AlterableConfig { name: "max.connections".into(), config_operation: 0, value: Some(value.into()) };
+        let resource = AlterConfigsResource { resource_type: 4, resource_name: "".into(), configs: vec![config] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+        let answer: IncrementalAlterConfigsResponse = rig.call(conns[0], 1, &request);
+        assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
+    };
+    set(&mut rig, "5");
+    let serves = |rig: &mut Rig, shard: usize| {
+        let conn = rig.open(shard);
+        !rig.conns[&conn].closed
+    };
+    let served: Vec<bool> = [1, 0].into_iter().map(|shard| serves(&mut rig, shard)).collect();
+    assert_eq!(served, [true, false]);
+    set(&mut rig, "2147483647");
+    assert!((0..4).all(|number| serves(&mut rig, number % 2)));
+    set(&mut rig, "9");
+    let late = rig.open(1);
+    assert!(rig.conns[&late].closed, "nine are there");
 }
 
 #[test]
