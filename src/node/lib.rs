@@ -17,6 +17,7 @@ mod data_dir;
 mod error;
 mod files;
 mod hot_jobs;
+mod refusals;
 mod serve;
 mod shell;
 mod start_lines;

@@ -337,6 +337,7 @@ impl Seat {
             deferred: std::collections::VecDeque::new(),
             hot_jobs: crate::hot_jobs::HotJobs::new(),
             last_event_us: 0,
+            refusals: crate::refusals::Refusals::default(),
             exit: false,
         };
         shell.run()?;

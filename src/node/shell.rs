@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 
 use crate::files::{HotFiles, to_file_op, to_io_error, to_op_result};
 use crate::hot_jobs::{HotJobs, Todo, is_of_hot_job};
+use crate::refusals::Refusals;
 
 /// How long accepting pauses when the process has run out of descriptors.
 const ACCEPT_PAUSE_US: u64 = 100_000;
@@ -130,6 +131,7 @@ pub(crate) struct Shell {
     pub(crate) deferred: VecDeque<Event>,
     pub(crate) hot_jobs: HotJobs<Job>,
     pub(crate) last_event_us: u64,
+    pub(crate) refusals: Refusals,
     pub(crate) exit: bool,
 }
 
@@ -162,6 +164,9 @@ impl Shell {
             }
             self.shard.end_of_tick(now, &mut outputs);
             self.perform(&mut outputs)?;
+            for line in self.refusals.look(now.mono_us, self.shard.metrics(), &self.reactor.stats()) {
+                tracing::warn!(shard = self.lines.me, "{line}");
+            }
         }
         Ok(())
     }
@@ -231,7 +236,7 @@ impl Shell {
 
     fn adopt(&mut self, now: Now, stream: OwnedFd, listener: u8, peer: SocketAddr, out: &mut Vec<Output>) {
         let Some(conn) = self.reactor.adopt(stream) else {
-            tracing::warn!(%peer, "a connection was refused: this shard has as many as it may");
+            tracing::debug!(%peer, "a connection was refused: this shard has as many as it may");
             return;
         };
         let event = Event::Opened { conn: ConnId(conn), listener: ListenerId(listener), peer };
