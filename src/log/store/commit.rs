@@ -207,7 +207,8 @@ impl Store {
         if self.in_flight.is_some() || self.poisoned.is_some() || self.ended {
             return;
         }
-        if self.is_memory_full() {
+        // With writes ahead it must go on: its logs cannot be destaged before it is done.
+        if self.planned.front().is_some_and(|next| next.parts.is_empty()) && self.is_memory_full() {
             return;
         }
         let Some(planned) = self.planned.pop_front() else { return };

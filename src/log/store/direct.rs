@@ -40,7 +40,7 @@ impl Store {
     /// Begins direct writes of the commit whose turn is next. It must be certain of its place in the journal: while it
     /// waits, its logs cannot be destaged, and without that a full journal never has room again.
     pub(super) fn write_ahead(&mut self, now: Now) {
-        if self.large.is_empty() || self.poisoned.is_some() || self.ended {
+        if self.large.is_empty() || self.poisoned.is_some() || self.ended || self.is_memory_full() {
             return;
         }
         if !self.ring.has_room(blocks_up(self.limits.commit_bytes_max + BLOCK_BYTES) as u64) {
