@@ -102,6 +102,17 @@ pub enum Op {
     RemoveDir { dir: Arc<str> },
     /// The names in a folder (empty: the data directory), sorted.
     List { dir: Arc<str> },
+    /// How much room there is on the volume of the data directory.
+    Volume,
+}
+
+/// The volume of the data directory at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeSpace {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// Bytes of it that this process may still fill.
+    pub free_bytes: u64,
 }
 
 /// What came of an [`Op`].
@@ -118,17 +129,19 @@ pub enum OpOk {
     Len(u64),
     /// The names in a folder.
     Names(Vec<String>),
+    /// The volume's size and room.
+    Volume(VolumeSpace),
 }
 
 /// A failed operation: what, on which file, and the system's error number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{op} of {path} failed: {message} (errno {errno})")]
 pub struct IoError {
-    /// The operation's name.
+    /// The operation's name; that of a flush has "sync" in it.
     pub op: &'static str,
     /// The path below the data directory.
     pub path: String,
-    /// The system's error number; `ENOENT` is 2, `EIO` 5, `ENOSPC` 28.
+    /// The system's error number; `ENOENT` is 2, `EIO` 5, `ENOSPC` 28, `EDQUOT` 122.
     pub errno: i32,
     /// The system's words.
     pub message: String,
@@ -140,9 +153,10 @@ impl IoError {
         self.errno == 2
     }
 
-    /// True when the disk is full.
+    /// True when the disk (or the quota) was full before anything happened, so that the operation may be tried again. A
+    /// flush that fails is a failed flush, whatever its reason: what it was to save may be gone from the page cache.
     pub fn is_no_space(&self) -> bool {
-        self.errno == 28
+        matches!(self.errno, 28 | 122) && !self.op.contains("sync")
     }
 }
 

@@ -25,15 +25,17 @@ mod read;
 mod retention;
 mod ring;
 mod segment;
+mod space;
 #[cfg(test)]
 mod tests;
 
 pub use api::{
-    BatchSummary, CommitSeq, Extent, Extents, LogConfig, LogKey, ReadPlan, ReadReady, RecoveredLog, StoreError,
-    StoreLimits, StoreOut, TimeLookup,
+    BatchSummary, CommitSeq, DiskLow, Extent, Extents, LogConfig, LogKey, ReadPlan, ReadReady, RecoveredLog,
+    StoreError, StoreLimits, StoreOut, TimeLookup,
 };
 pub use boot::{Boot, BootConfig, BootError, BootReport, OwnerFn, ShardRecovered};
 pub use jobs::{ColdRead, OwnDone, OwnOk, ReadDone, ReadFailure, StoreJob, StoreJobOutput, TimeDone, TimeRead};
+pub use space::auto_reserve_bytes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -43,12 +45,13 @@ use bytes::Bytes;
 use coretide_model::{Now, TopicPartition};
 use coretide_stdx::aligned::BufPool;
 
-use crate::io::{FileId, IoError, SegmentFile};
+use crate::io::{FileId, IoError, SegmentFile, VolumeSpace};
 use background::{CheckpointState, Garbage, Running};
 use cache::{Cache, Pools};
 use commit::{InFlight, IoKind, Planned};
 use ring::Ring;
 use segment::Log;
+use space::Space;
 
 /// Free buffers of destages that are kept for the next ones.
 const DESTAGE_BUFFERS_KEPT: usize = 4;
@@ -104,6 +107,7 @@ pub struct Store {
     checkpoint_seq: u64,
     pins_changed: bool,
     garbage: Vec<Garbage>,
+    space: Space,
     disk_full_until_us: Option<u64>,
     retry_at_us: Option<u64>,
     checkpoint_retry_us: Option<u64>,
@@ -192,6 +196,7 @@ impl Store {
             checkpoint_seq: recovered.checkpoint_seq,
             pins_changed: false,
             garbage: Vec::new(),
+            space: Space::new(limits.disk_reserve_bytes, limits.disk_check_ms, recovered.shard, limits.shards),
             disk_full_until_us: None,
             retry_at_us: None,
             checkpoint_retry_us: None,
@@ -233,6 +238,7 @@ impl Store {
         if is_due(self.retry_at_us) {
             self.retry_at_us = None;
         }
+        self.measure_volume(now);
         self.build_commit(now);
         self.write_ahead(now);
         self.run_background(now, aux);
@@ -244,7 +250,8 @@ impl Store {
 
     /// When [`Store::end_of_tick`] wants to be called at the latest, in microseconds of the monotonic clock.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.retry_at_us
+        let measure = if self.stopping { None } else { self.space.due_us() };
+        [self.retry_at_us, measure].into_iter().flatten().min()
     }
 
     /// True while a commit is on its way that takes as long as a flush does, and not as long as its bytes do.
@@ -301,6 +308,31 @@ impl Store {
     /// Memory held by frozen append buffers.
     pub fn cache_bytes(&self) -> usize {
         self.cache.bytes()
+    }
+
+    /// Why producers must be refused for now, if they must: the volume is down to its reserve, or was just found full. What
+    /// the broker itself appends is taken all the same.
+    pub fn refuses_clients(&self) -> Option<DiskLow> {
+        (self.space.is_low() || self.is_disk_full()).then(|| DiskLow {
+            free_bytes: self.space.measured().map(|volume| volume.free_bytes),
+            reserve_bytes: self.space.reserve_bytes(),
+        })
+    }
+
+    /// The volume as last measured.
+    pub fn volume(&self) -> Option<VolumeSpace> {
+        self.space.measured()
+    }
+
+    /// Has the volume measured when it is time.
+    fn measure_volume(&mut self, now: Now) {
+        if self.stopping || self.space.due_us().is_none_or(|at| at > now.mono_us) {
+            return;
+        }
+        let logs = self.undestaged.iter().filter_map(|&key| segment_log(&self.logs, key));
+        let pending: u64 = logs.map(Log::bytes_without_space).sum();
+        self.space.begin(pending + self.backlog_bytes as u64);
+        self.job(Running::Measure, StoreJob::measure());
     }
 
     fn log(&self, key: LogKey) -> Option<&Log> {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use coretide_log::io::{Durability, FileId, IoError, Job, Op, OpOk, OpResult, Step};
+use coretide_log::io::{Durability, FileId, IoError, Job, Op, OpOk, OpResult, Step, VolumeSpace};
 use coretide_reactor::fs::{Disk, FileError, FileOk, FileOp, FileResult, is_under};
 use coretide_reactor::hotfile::HotFile;
 
@@ -31,6 +31,7 @@ pub fn to_file_op(op: Op) -> FileOp {
         Op::RenameDir { from, to } => FileOp::RenameDir { from: from.to_string(), to: to.to_string() },
         Op::RemoveDir { dir } => FileOp::RemoveDir { path: dir.to_string() },
         Op::List { dir } => FileOp::List { path: dir.to_string() },
+        Op::Volume => FileOp::Volume,
     }
 }
 
@@ -41,6 +42,7 @@ pub fn to_op_result(result: FileResult) -> OpResult {
         Ok(FileOk::Data(bytes)) => Ok(OpOk::Data(bytes)),
         Ok(FileOk::Len(len)) => Ok(OpOk::Len(len)),
         Ok(FileOk::Names(names)) => Ok(OpOk::Names(names)),
+        Ok(FileOk::Volume { total_bytes, free_bytes }) => Ok(OpOk::Volume(VolumeSpace { total_bytes, free_bytes })),
         Err(error) => Err(to_io_error(error)),
     }
 }

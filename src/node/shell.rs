@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use coretide_log::io::{Durability, Job as _, Op, OpOk, OpResult, Step};
 use coretide_log::store::Extent;
-use coretide_model::{ConnId, Now, ShardId};
+use coretide_model::{ConnId, Notice, Now, Severity, ShardId};
 use coretide_reactor::background::{Background, BackgroundJob, JobStep};
 use coretide_reactor::conn::Part;
 use coretide_reactor::fs::FileResult;
@@ -315,6 +315,7 @@ impl Shell {
                     self.advance_hot_job(todo);
                 }
                 Output::Job { id, job } => self.background.submit(id, Task::Job(job)),
+                Output::Notice(notice) => self.log(&notice),
                 Output::Ready => self.report(Report::Ready),
                 Output::Stopped => self.report(Report::Stopped),
                 Output::Fatal { reason } => return Err(reason),
@@ -386,6 +387,15 @@ impl Shell {
                 self.deferred.push_back(Event::IoDone { id, result: Err(error) });
                 Ok(())
             }
+        }
+    }
+
+    fn log(&self, notice: &Notice) {
+        let shard = self.lines.me;
+        match notice.severity {
+            Severity::Info => tracing::info!(shard, "{notice}"),
+            Severity::Warning => tracing::warn!(shard, "{notice}"),
+            Severity::Error => tracing::error!(shard, "{notice}"),
         }
     }
 

@@ -99,6 +99,9 @@ pub enum AppendError {
     /// The batch is larger than a segment (`segment.bytes`).
     #[error("the batch has {bytes} bytes, a segment at most {segment_bytes}")]
     LargerThanSegment { bytes: u64, segment_bytes: u64 },
+    /// The volume is down to its reserve.
+    #[error(transparent)]
+    DiskLow(#[from] coretide_log::store::DiskLow),
     /// An earlier write or flush failed: nothing is appended any more (L9).
     #[error("the log is offline: {0}")]
     Offline(String),
@@ -114,7 +117,7 @@ impl AppendError {
             AppendError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
             AppendError::NoTransaction { .. } => ErrorCode::InvalidTxnState,
             AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
-            AppendError::Offline(_) => ErrorCode::KafkaStorageError,
+            AppendError::DiskLow(_) | AppendError::Offline(_) => ErrorCode::KafkaStorageError,
         }
     }
 }
@@ -282,6 +285,8 @@ mod tests {
         assert_eq!(code(AppendError::NoTransaction { producer_id: 1 }), 48);
         assert_eq!(code(AppendError::LargerThanSegment { bytes: 2, segment_bytes: 1 }), 18);
         assert_eq!(code(AppendError::Offline(String::new())), 56);
+        let low = coretide_log::store::DiskLow { free_bytes: Some(1), reserve_bytes: 2 };
+        assert_eq!(code(low.into()), 56);
         assert_eq!(DeleteRecordsError::NotDeletable.code().code(), 44);
         assert_eq!(ReadError::OutOfRange { offset: 0, marks: Marks::default() }.code().code(), 1);
     }

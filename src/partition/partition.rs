@@ -197,6 +197,12 @@ impl Partition {
                 });
             }
         }
+        // After the look for duplicates: what is there already needs no room.
+        if origin == Origin::Client
+            && let Some(low) = store.refuses_clients()
+        {
+            return Err(low.into());
+        }
         let base_offset = store.end_offset(self.key);
         let commit = self.stage(store, now, batch, base_offset)?;
         if let Some(sequenced) = &sequenced {

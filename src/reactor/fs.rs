@@ -52,6 +52,8 @@ pub enum FileOp {
     RemoveDir { path: String },
     /// The names in a folder, sorted.
     List { path: String },
+    /// Size and room of the volume that the disk's folder is on.
+    Volume,
 }
 
 /// The success of a [`FileOp`].
@@ -65,6 +67,8 @@ pub enum FileOk {
     Len(u64),
     /// Names in a folder.
     Names(Vec<String>),
+    /// The volume: bytes in all, and bytes that this process may still fill.
+    Volume { total_bytes: u64, free_bytes: u64 },
 }
 
 /// A failed operation.
@@ -119,6 +123,7 @@ impl FileOp {
             FileOp::RenameDir { from, .. } => ("rename", from),
             FileOp::RemoveDir { path } => ("remove of the folder", path),
             FileOp::List { path } => ("list", path),
+            FileOp::Volume => ("statvfs", ""),
         }
     }
 }
@@ -212,6 +217,10 @@ impl Disk {
             FileOp::RenameDir { from, to } => fs::rename(self.at(from), self.at(to)).map(|()| FileOk::Done),
             FileOp::RemoveDir { path } => absent_is_fine(fs::remove_dir_all(self.at(path))),
             FileOp::List { path } => self.list(path).map(FileOk::Names),
+            FileOp::Volume => {
+                let (total_bytes, free_bytes) = sys::volume_bytes(&self.root)?;
+                Ok(FileOk::Volume { total_bytes, free_bytes })
+            }
         }
     }
 

@@ -1,9 +1,12 @@
 //! The few system calls on files that the standard library does not offer.
 //! Must never touch: rings, state.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Writes all of `bytes` at `at`; `durable`: each piece with `RWF_DSYNC`. A piece that fails is never tried again.
 pub(crate) fn write_all_at(file: &File, bytes: &[u8], at: u64, durable: bool) -> io::Result<()> {
@@ -63,4 +66,16 @@ pub(crate) fn allocate(file: &File, len: u64, keep_size: bool) -> io::Result<()>
         Some(libc::EOPNOTSUPP) => file.set_len(len),
         _ => Err(error),
     }
+}
+
+/// Size and room of the volume that holds `path`, in bytes; the room is what a user without privileges may fill.
+pub(crate) fn volume_bytes(path: &Path) -> io::Result<(u64, u64)> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all zeros is a valid statvfs.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a string that ends with a zero byte, and a valid place for the answer.
+    if unsafe { libc::statvfs(path.as_ptr(), &mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((found.f_blocks.saturating_mul(found.f_frsize), found.f_bavail.saturating_mul(found.f_frsize)))
 }

@@ -101,6 +101,8 @@ pub fn store_limits(broker: &BrokerConfig) -> StoreLimits {
         destage_from_bytes: engine.destage_from_bytes,
         cache_bytes: engine.shard_cache_bytes,
         cache_bytes_max: MemoryShares::of(broker).cache_bytes_max,
+        disk_reserve_bytes: engine.disk_reserve_bytes,
+        disk_check_ms: engine.disk_check_interval_ms,
         ..StoreLimits::default()
     }
 }

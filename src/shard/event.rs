@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use coretide_log::io::{Op, OpResult};
 use coretide_log::store::Extent;
-use coretide_model::{ConnId, ShardId};
+use coretide_model::{ConnId, Notice, ShardId};
 use smallvec::SmallVec;
 
 use crate::mail::Mail;
@@ -57,6 +57,8 @@ pub enum Output {
     Io { id: u64, op: Op },
     /// Do this in the background; answered by [`Event::JobDone`].
     Job { id: u64, job: Job },
+    /// Tell the operator.
+    Notice(Notice),
     /// This shard can serve requests: connections may be given to it.
     Ready,
     /// Everything is on disk: the shard may be dropped.

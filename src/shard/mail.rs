@@ -7,6 +7,7 @@ use std::sync::Arc;
 use coretide_controller as controller;
 use coretide_coordinator as coordinator;
 use coretide_log::batch::VerifiedBatch;
+use coretide_log::io::VolumeSpace;
 use coretide_log::store::Extents;
 use coretide_model::{ConnId, ErrorCode, ShardId, TopicPartition};
 use coretide_partition::AbortedTransaction;
@@ -193,10 +194,18 @@ pub enum Answer {
     Group(coordinator::Reply),
     /// In the order asked.
     Partitions(Vec<PartitionAnswer>),
-    /// Bytes of batches by partition; internal logs that are no topics included.
-    LogSizes(Vec<(TopicPartition, u64)>),
+    LogSizes(LogSizes),
     /// The asked shard is stopping, or the machine is not there.
     Unavailable,
+}
+
+/// What a shard has on disk.
+#[derive(Debug, Default)]
+pub struct LogSizes {
+    /// Bytes of batches by partition; internal logs that are no topics included.
+    pub sizes: Vec<(TopicPartition, u64)>,
+    /// The volume as the shard last measured it.
+    pub volume: Option<VolumeSpace>,
 }
 
 /// One partition of [`Ask::Partitions`].

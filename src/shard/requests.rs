@@ -5,7 +5,7 @@ use coretide_model::ShardId;
 
 use crate::handlers::{Handled, Head, Outcome, Waiting, fetch};
 use crate::machines::{controller, groups};
-use crate::mail::{Answer, Ask, Asker, Mail, ReqId};
+use crate::mail::{Answer, Ask, Asker, LogSizes, Mail, ReqId};
 use crate::pending::Pending;
 use crate::shard::Shard;
 use crate::timers::Timer;
@@ -62,7 +62,7 @@ impl Shard {
             Ask::Group { partition, command } => groups::on_command(self, asker, partition, command),
             Ask::Partitions(asks) => self.on_partition_asks(asker, asks),
             Ask::LogSizes => {
-                let sizes = self.logs.sizes();
+                let sizes = LogSizes { sizes: self.logs.sizes(), volume: self.logs.store.volume() };
                 self.answer(asker, Answer::LogSizes(sizes));
             }
         }

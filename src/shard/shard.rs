@@ -172,6 +172,7 @@ impl Shard {
         self.out.extend(wishes.drain(..).map(|wish| match wish {
             StoreOut::Io { id, op } => Output::Io { id, op },
             StoreOut::Job { id, job } => Output::Job { id, job },
+            StoreOut::Notice(notice) => Output::Notice(notice),
         }));
         self.store_out = wishes;
     }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coretide_log::io::{Durability, IoError, Op, OpOk, OpResult};
+use coretide_log::io::{Durability, IoError, Op, OpOk, OpResult, VolumeSpace};
 use coretide_stdx::prng::Prng;
 
 use file::SimFile;
@@ -110,6 +110,9 @@ pub struct SimDisk {
 
 const ROOT: u64 = 0;
 
+/// What a volume without an end says of its size.
+const ENDLESS_BYTES: u64 = 1 << 50;
+
 impl SimDisk {
     /// An empty data directory.
     pub fn new(prng: Prng) -> SimDisk {
@@ -150,6 +153,11 @@ impl SimDisk {
         self.capacity_bytes = u64::MAX;
     }
 
+    fn volume(&self) -> VolumeSpace {
+        let total_bytes = self.capacity_bytes.min(ENDLESS_BYTES);
+        VolumeSpace { total_bytes, free_bytes: total_bytes.saturating_sub(self.used_bytes) }
+    }
+
     /// Executes one operation.
     pub fn execute(&mut self, op: &Op) -> OpResult {
         match op {
@@ -182,6 +190,7 @@ impl SimDisk {
                 let names = self.dir_mut(&inside(dir), "list")?.live.keys().cloned().collect();
                 Ok(OpOk::Names(names))
             }
+            Op::Volume => Ok(OpOk::Volume(self.volume())),
         }
     }
 
@@ -199,7 +208,7 @@ impl SimDisk {
                         self.sins.torn_writes += 1;
                     }
                 }
-                Op::Read { .. } | Op::Len { .. } | Op::List { .. } => {}
+                Op::Read { .. } | Op::Len { .. } | Op::List { .. } | Op::Volume => {}
                 other if self.prng.chance(1, 2) => {
                     let faults = std::mem::take(&mut self.faults);
                     let _ = self.execute(other);

@@ -220,6 +220,7 @@ impl Solo {
                 StoreOut::Io { id, op } => {
                     self.ios.insert(id, op);
                 }
+                StoreOut::Notice(_) => {}
                 StoreOut::Job { id, job } => {
                     let (run, done) = JobRun::begin(job);
                     match done {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coretide_model::{TopicConfig, TopicPartition};
+use coretide_model::{Notice, TopicConfig, TopicPartition};
 use smallvec::SmallVec;
 
 use super::jobs::{ColdRead, StoreJob, TimeRead};
@@ -46,6 +46,12 @@ pub struct StoreLimits {
     pub jobs_max: usize,
     /// Extents of one read plan at most.
     pub extents_max: usize,
+    /// Free bytes of the volume that are not for clients; none: as [`super::auto_reserve_bytes`] says.
+    pub disk_reserve_bytes: Option<u64>,
+    /// How often the volume's free space is measured while it matters; 0: never, and clients are never refused for it.
+    pub disk_check_ms: u64,
+    /// How many shards share the volume.
+    pub shards: u16,
 }
 
 impl Default for StoreLimits {
@@ -62,6 +68,9 @@ impl Default for StoreLimits {
             checkpoint_every_bytes: 48 << 20,
             jobs_max: 16,
             extents_max: 512,
+            disk_reserve_bytes: None,
+            disk_check_ms: 0,
+            shards: 1,
         }
     }
 }
@@ -247,6 +256,21 @@ pub enum StoreOut {
         /// The job.
         job: StoreJob,
     },
+    /// A line for the operator.
+    Notice(Notice),
+}
+
+/// The volume has no room for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the disk is almost full: {} bytes are free, and the last {reserve_bytes} are kept for deletes and commits",
+    .free_bytes.map_or_else(|| "no".to_string(), |bytes| bytes.to_string())
+)]
+pub struct DiskLow {
+    /// Free when it was last measured, if it ever was.
+    pub free_bytes: Option<u64>,
+    /// What is kept: `coretide.disk.reserve.bytes`.
+    pub reserve_bytes: u64,
 }
 
 /// Why the store does not take an append.

@@ -32,6 +32,7 @@ pub(super) enum Running {
     JournalFile { no: u32 },
     Checkpoint { replay: CommitSeq, synced: CommitSeq, journal_bytes: u64, clean: bool },
     Remove { garbage: Garbage },
+    Measure,
 }
 
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Store {
         self.start_removals(now);
     }
 
-    fn job(&mut self, running: Running, job: StoreJob) {
+    pub(super) fn job(&mut self, running: Running, job: StoreJob) {
         self.next_job += 1;
         self.running.insert(self.next_job, running);
         self.out.push(StoreOut::Job { id: self.next_job, job });
@@ -124,7 +125,7 @@ impl Store {
     fn grow_journal(&mut self) {
         let allowed = (self.ring.files() as u32) < self.limits.journal_files_max;
         let needed = self.ring.files() == 0 || self.journal_full || self.ring.is_half_full();
-        if self.making_journal_file || self.ring.free_files() > 0 || !allowed || !needed || self.is_disk_full() {
+        if self.making_journal_file || self.ring.free_files() > 0 || !allowed || !needed || self.is_tight() {
             return;
         }
         self.making_journal_file = true;
@@ -135,12 +136,13 @@ impl Store {
 
     /// Notes that a log has much pending, so that space for direct writes is there next time.
     pub(super) fn want_space(&mut self, key: LogKey, pending: u64, urgent: bool) {
+        let ahead_max = self.space.ahead_bytes_max();
         let Some(log) = self.log_mut(key) else { return };
         let closing = log.first_unclosed().phase == Phase::Closing;
         let segment_bytes = blocks_up(log.config.segment_bytes as usize) as u64;
         let open = log.open_mut();
         let needed = u64::from(open.end) + pending;
-        let ahead = needed.clamp(SPACE_STEP_DIRECT_BYTES, SPACE_STEP_MAX_BYTES);
+        let ahead = needed.clamp(SPACE_STEP_DIRECT_BYTES, SPACE_STEP_MAX_BYTES).min(ahead_max);
         let wanted = (needed + ahead / 2).min(segment_bytes);
         let short = u64::from(open.allocated) < wanted || !open.created;
         if short {
@@ -156,7 +158,7 @@ impl Store {
             return;
         }
         let (stopping, committed) = (self.is_finishing(), self.committed);
-        let buffers = self.destage_buffers.clone();
+        let (ahead_max, buffers) = (self.space.ahead_bytes_max(), self.destage_buffers.clone());
         for key in std::mem::take(&mut self.want_destage) {
             if self.running.len() >= self.limits.jobs_max {
                 self.want_destage.insert(key);
@@ -178,7 +180,7 @@ impl Store {
                 continue;
             }
             let again = log.directs > 0;
-            let planned = plan_destage(key, log, committed, stopping, &buffers);
+            let planned = plan_destage(key, log, committed, stopping, ahead_max, &buffers);
             if again {
                 self.want_destage.insert(key);
             }
@@ -223,6 +225,13 @@ impl Store {
                 Err(error) => self.poison(error),
             },
             Some(Running::Remove { garbage }) => self.on_removed(now, garbage, output),
+            Some(Running::Measure) => {
+                let volume = match output {
+                    Ok(OwnOk::Volume(volume)) => Some(volume),
+                    Ok(_) | Err(_) => None,
+                };
+                self.out.extend(self.space.end(now, volume).map(StoreOut::Notice));
+            }
         }
     }
 
@@ -249,7 +258,7 @@ impl Store {
         let Some(log) = self.log_mut(key) else { return };
         log.busy = None;
         match output {
-            Ok(OwnOk::Done) => {
+            Ok(OwnOk::Done | OwnOk::Volume(_)) => {
                 log.apply_destage(&run);
                 let again = log.first_unclosed().phase == Phase::Closing || log.undestaged_bytes() >= destage_from;
                 let idle = !log.has_destage_work(committed);
@@ -317,7 +326,7 @@ impl Store {
     fn checkpoint_due(&self) -> bool {
         let grown = self.journal_bytes - self.checkpoint_bytes >= self.limits.checkpoint_every_bytes;
         let files_max = self.ring.files() as u32 >= self.limits.journal_files_max;
-        let scarce = self.ring.free_files() == 0 && (files_max || self.is_disk_full()) && self.ring.files() > 1;
+        let scarce = self.ring.free_files() == 0 && (files_max || self.is_tight()) && self.ring.files() > 1;
         grown || self.journal_full || (scarce && self.ring.is_half_full())
     }
 
@@ -446,6 +455,11 @@ impl Store {
         self.stopping && self.all_finished && idle && !self.stopped && self.poisoned.is_none()
     }
 
+    /// True while no journal file is to be made: there is no room, or only the reserve is left and two files are enough.
+    fn is_tight(&self) -> bool {
+        self.is_disk_full() || (self.space.is_low() && self.ring.files() >= 2)
+    }
+
     /// True while the disk has no room for this shard's logs; appends may have to wait in the journal.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full_until_us.is_some()
@@ -470,12 +484,13 @@ impl Store {
     }
 }
 
-/// The next write of a log to its files, if there is anything to write.
+/// The next write of a log to its files, if there is anything to write. `ahead_max`: space to take beyond it, at most.
 pub(super) fn plan_destage(
     key: LogKey,
     log: &mut Log,
     committed: CommitSeq,
     stopping: bool,
+    ahead_max: u64,
     buffers: &BufPool,
 ) -> Option<(DestageRun, DestageJob)> {
     let segment = log.first_unclosed();
@@ -506,7 +521,7 @@ pub(super) fn plan_destage(
         return None;
     }
     let pieces = undestaged_pieces(log, segment, committed, to);
-    let step = u64::from(to).clamp(SPACE_STEP_MIN_BYTES, SPACE_STEP_MAX_BYTES);
+    let step = u64::from(to).clamp(SPACE_STEP_MIN_BYTES, SPACE_STEP_MAX_BYTES).min(ahead_max);
     let segment_bytes = blocks_up(log.config.segment_bytes as usize) as u64;
     let ahead = if is_open && !stopping { (u64::from(to) + step).min(segment_bytes) as u32 } else { 0 };
     let least = blocks_up(to as usize) as u32;

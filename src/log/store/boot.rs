@@ -36,6 +36,8 @@ const BOOT_MAGIC: [u8; 8] = *b"CTBOOTGN";
 const BOOT_FILE_MAX_BYTES: u32 = 4096;
 /// Replayed bytes that may wait in memory before they are destaged.
 const PENDING_MAX_BYTES: u64 = 64 << 20;
+/// Space that a destage of the start takes ahead of need: whoever starts on a full disk has none to spare.
+const AHEAD_AT_BOOT_BYTES: u64 = 0;
 /// Shards that a boot file may name.
 const SHARDS_MAX: u16 = 4096;
 
@@ -635,7 +637,7 @@ impl Boot {
                     let Some(log) = self.replay.logs.get_mut(&tp) else { return Ok(Next::Go(State::Shard)) };
                     log.busy = None;
                     match outcome {
-                        Ok(OwnOk::Done) => log.apply_destage(run),
+                        Ok(OwnOk::Done | OwnOk::Volume(_)) => log.apply_destage(run),
                         // Its folder is not free yet: the checkpoint carries the bytes.
                         Ok(OwnOk::Busy) => {
                             todo.pop();
@@ -652,7 +654,8 @@ impl Boot {
         while let Some(tp) = todo.last() {
             let Some(log) = self.replay.logs.get_mut(tp) else { break };
             if log.has_destage_work(0)
-                && let Some(planned) = plan_destage(LogKey(0), log, 0, false, &self.destage_buffers)
+                && let Some(planned) =
+                    plan_destage(LogKey(0), log, 0, false, AHEAD_AT_BOOT_BYTES, &self.destage_buffers)
             {
                 return Ok(Next::Go(State::Destage { todo, job: Some(Box::new(planned)), resume }));
             }

@@ -140,6 +140,7 @@ impl Store {
         let commit = planned.seq;
         let summary = BatchSummary::of(&BatchHeader { base_offset, leader_epoch, ..*batch.header() });
         self.backlog_bytes += bytes;
+        self.space.note_staged(bytes);
         self.touch(key);
         let log = self.log_mut(key).expect("looked up above");
         log.end_offset = summary.last_offset + 1;

@@ -17,7 +17,7 @@ pub use time::TimeRead;
 pub(super) use time::{TimeSegment, TimeTarget};
 
 use super::api::{LogKey, ReadReady};
-use crate::io::{IoError, Job, OpOk, OpResult, Step};
+use crate::io::{IoError, Job, Op, OpOk, OpResult, Step, VolumeSpace};
 use crate::timestamps::TimestampOffset;
 
 /// Why a read on disk failed.
@@ -74,6 +74,8 @@ pub enum OwnOk {
     Done,
     /// Nothing was done: the folder is still another topic's, whose removal is under way. Try again.
     Busy,
+    /// The volume was measured.
+    Volume(VolumeSpace),
 }
 
 /// A background job of the store.
@@ -88,6 +90,7 @@ enum Kind {
     JournalFile(JournalFileJob),
     Checkpoint(Box<CheckpointJob>),
     Remove(RemoveJob),
+    Measure,
 }
 
 impl StoreJob {
@@ -117,6 +120,10 @@ impl StoreJob {
     pub(super) fn remove(job: RemoveJob) -> StoreJob {
         StoreJob(Kind::Remove(job))
     }
+
+    pub(super) fn measure() -> StoreJob {
+        StoreJob(Kind::Measure)
+    }
 }
 
 impl Job for StoreJob {
@@ -130,7 +137,17 @@ impl Job for StoreJob {
             Kind::JournalFile(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Checkpoint(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Remove(job) => map(job.step(results), StoreJobOutput::Own),
+            Kind::Measure => map(measure(results), StoreJobOutput::Own),
         }
+    }
+}
+
+fn measure(results: Vec<OpResult>) -> Step<OwnDone> {
+    match results.into_iter().next() {
+        None => Step::Do(vec![Op::Volume]),
+        Some(Ok(OpOk::Volume(space))) => Step::Done(Ok(OwnOk::Volume(space))),
+        Some(Ok(_)) => Step::Done(Ok(OwnOk::Done)),
+        Some(Err(error)) => Step::Done(Err(error)),
     }
 }
 

@@ -351,6 +351,12 @@ impl Log {
         self.unclosed().map(|segment| u64::from(segment.end.saturating_sub(segment.destaged))).sum()
     }
 
+    /// Bytes that have no space in a segment's file yet.
+    pub fn bytes_without_space(&self) -> u64 {
+        let lacks = |segment: &Segment| segment.end.saturating_sub(segment.allocated.max(segment.destaged));
+        self.unclosed().map(|segment| u64::from(lacks(segment))).sum()
+    }
+
     /// True when a destage would write something: a whole block, a rolled segment, many index entries.
     pub fn has_destage_work(&self, committed: CommitSeq) -> bool {
         let segment = self.first_unclosed();

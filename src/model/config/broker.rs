@@ -120,6 +120,9 @@ pub struct EngineConfig {
     pub destage_from_bytes: usize,
     pub shard_cache_bytes: usize,
     pub shard_memory_bytes: usize,
+    /// None: by the size of the volume.
+    pub disk_reserve_bytes: Option<u64>,
+    pub disk_check_interval_ms: u64,
 }
 
 /// Everything that is configured about this broker.
@@ -388,6 +391,8 @@ impl Reader<'_> {
             destage_from_bytes: self.size("coretide.destage.from.bytes"),
             shard_cache_bytes: self.size("coretide.shard.cache.bytes"),
             shard_memory_bytes: self.size("coretide.shard.memory.bytes"),
+            disk_reserve_bytes: u64::try_from(self.number("coretide.disk.reserve.bytes")).ok(),
+            disk_check_interval_ms: self.size("coretide.disk.check.interval.ms") as u64,
         }
     }
 }

@@ -49,6 +49,7 @@ impl Fixture {
             }
             for output in out {
                 match output {
+                    StoreOut::Notice(_) => {}
                     StoreOut::Io { id, op } => self.store.on_io(NOW, id, yes(&op)),
                     StoreOut::Job { id, job } => {
                         let done = run(job);

@@ -99,3 +99,13 @@ fn open_descriptors_stay_below_their_limit() {
     }
     assert_eq!(disk.open.lock().expect("not poisoned").by_path.len(), OPEN_FILES_MAX);
 }
+
+#[test]
+fn the_volume_says_its_size_and_room() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let disk = Disk::new(dir.path(), false);
+    let Ok(FileOk::Volume { total_bytes, free_bytes }) = disk.execute(&FileOp::Volume) else { panic!("no answer") };
+    assert!(total_bytes > 0 && free_bytes <= total_bytes, "{free_bytes} of {total_bytes}");
+    let gone = Disk::new(&dir.path().join("gone"), false);
+    assert_eq!(gone.execute(&FileOp::Volume).expect_err("no such folder").errno, libc::ENOENT);
+}

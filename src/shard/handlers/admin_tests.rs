@@ -3,10 +3,12 @@
 
 use super::view::View;
 use super::*;
+use crate::mail::LogSizes;
 use coretide_controller::{
     Command, ConfigOp, ConfigResource, Controller, ControllerConfig, Effects, Image, IncrementalChange, NewTopic,
     Reply, ResourceType,
 };
+use coretide_log::io::VolumeSpace;
 use coretide_model::config::Origin;
 use coretide_model::{BrokerConfig, ErrorCode, ShardId, TopicId, TopicPartition};
 use coretide_wire::api::SERVED;
@@ -551,10 +553,14 @@ fn describe_log_dirs_sums_over_shards_and_hides_what_is_no_topic() {
     let metadata = TopicPartition { topic_id: TopicId(1), partition: 0 };
     let sizes = [(at("a", 2), 30), (metadata, 5), (at("c", 0), 7), (at("a", 0), 10)];
     let describe = |version, topics: Option<Vec<DescribableLogDirTopic>>| {
-        let response = describe_log_dirs::response(&DescribeLogDirsRequest { topics }, &rig.view(), sizes);
+        let found =
+            LogSizes { sizes: sizes.to_vec(), volume: Some(VolumeSpace { total_bytes: 1000, free_bytes: 600 }) };
+        let response = describe_log_dirs::response(&DescribeLogDirsRequest { topics }, &rig.view(), found);
         let response = through_the_wire(&response, version);
         assert_eq!((response.error_code, response.results.len()), (0, 1));
         assert_eq!((response.results[0].error_code, response.results[0].log_dir.as_str()), (0, "./data"));
+        let volume = (response.results[0].total_bytes, response.results[0].usable_bytes);
+        assert_eq!(volume, if version >= 4 { (1000, 600) } else { (-1, -1) }, "KIP-827 begins with version 4");
         let row = |topic: &coretide_wire::messages::describe_log_dirs::DescribeLogDirsTopic| {
             let partitions: Vec<_> = topic
                 .partitions

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coretide_log::store::{CommitSeq, LogKey, RecoveredLog, ShardRecovered, Store, StoreOut};
+use coretide_log::store::{CommitSeq, LogKey, RecoveredLog, ShardRecovered, Store, StoreLimits, StoreOut};
 use coretide_model::{Now, ShardId, TopicConfig, TopicPartition};
 use coretide_partition::{AppendOk, Origin, Partition, SnapshotError};
 use smallvec::SmallVec;
@@ -80,7 +80,8 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub fn open(config: &ShardConfig, recovered: ShardRecovered) -> Logs {
-        let (store, logs) = Store::open(recovered, store_limits(&config.broker));
+        let limits = StoreLimits { shards: config.shards, ..store_limits(&config.broker) };
+        let (store, logs) = Store::open(recovered, limits);
         let by_key = logs.iter().map(|log| (log.key, log.tp)).collect();
         Logs {
             store,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use coretide_log::io::{FileId, IoError, Op, OpOk, OpResult};
+use coretide_log::io::{FileId, IoError, Op, OpOk, OpResult, VolumeSpace};
 
 /// Files by their paths.
 #[derive(Default)]
@@ -12,6 +12,8 @@ pub struct Disk {
     dirs: BTreeSet<String>,
     /// Writes and syncs fail from now on.
     pub broken: bool,
+    /// What the volume says of itself, if it says anything.
+    pub volume: Option<VolumeSpace>,
 }
 
 fn not_found(op: &'static str, path: &str) -> IoError {
@@ -74,6 +76,7 @@ impl Disk {
                 Ok(OpOk::Done)
             }
             Op::List { dir } => Ok(OpOk::Names(self.list(&dir))),
+            Op::Volume => self.volume.map(OpOk::Volume).ok_or_else(|| not_found("statvfs", "")),
         }
     }
 

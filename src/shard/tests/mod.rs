@@ -10,3 +10,4 @@ mod life;
 mod produce;
 mod rig;
 mod rules;
+mod space;

@@ -11,7 +11,7 @@ use coretide_log::codec::{Codec, Compression};
 use coretide_log::io::{Job, Step};
 use coretide_log::store::{Boot, BootConfig, Extent, ShardRecovered};
 use coretide_model::config::Origin;
-use coretide_model::{BrokerConfig, ConnId, Now, ShardId, TopicId, TopicPartition};
+use coretide_model::{BrokerConfig, ConnId, Notice, Now, ShardId, TopicId, TopicPartition};
 use coretide_wire::header::decode_response_header;
 use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use coretide_wire::{Message, Reader, encode_request};
@@ -56,6 +56,8 @@ pub struct Rig {
     held_mail: VecDeque<(usize, ShardId, Mail)>,
     /// The kernel takes no response bytes.
     pub slow_readers: bool,
+    /// What the operator was told.
+    pub notices: Vec<Notice>,
 }
 
 impl Rig {
@@ -114,6 +116,7 @@ impl Rig {
             hold_mail: false,
             held_mail: VecDeque::new(),
             slow_readers: false,
+            notices: Vec::new(),
         };
         rig.run();
         assert!(rig.ready.iter().all(|ready| *ready), "every shard is ready after the start");
@@ -181,6 +184,7 @@ impl Rig {
                 let output = finish(&mut self.disk, job);
                 self.events[shard].push_back(Event::JobDone { id, output });
             }
+            Output::Notice(notice) => self.notices.push(notice),
             Output::Ready => self.ready[shard] = true,
             Output::Stopped => self.stopped[shard] = true,
             Output::Fatal { reason } => panic!("shard {shard}: {reason}"),

@@ -210,6 +210,7 @@ impl World {
                 }
                 self.die()?;
             }
+            Output::Notice(_) => {}
             Output::Ready => self.broker.hosts[host].ready = true,
             Output::Stopped => {
                 self.broker.hosts[host].stopped = true;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use coretide_stdx::prng::Prng;
 
-use crate::io::{Durability, FileId, IoError, Op, OpOk, OpResult};
+use crate::io::{Durability, FileId, IoError, Op, OpOk, OpResult, VolumeSpace};
 
 const SECTOR: usize = 512;
 
@@ -61,6 +61,8 @@ pub struct Disk {
     pub faults: Vec<(&'static str, String, i32)>,
     /// Bytes read in all.
     pub bytes_read: u64,
+    /// What all files may have together; none: no end.
+    pub capacity: Option<u64>,
 }
 
 fn parent(path: &str) -> &str {
@@ -87,6 +89,18 @@ impl Disk {
         }
     }
 
+    /// What all files have together.
+    pub fn used(&self) -> u64 {
+        self.files.values().map(|file| file.live.len() as u64).sum()
+    }
+
+    /// A file is to have at least `len` bytes.
+    fn take_space(&self, op: &'static str, path: &str, len: usize) -> Result<(), IoError> {
+        let growth = len.saturating_sub(self.file(path).map_or(0, <[u8]>::len)) as u64;
+        let full = |capacity| growth > 0 && self.used() + growth > capacity;
+        if self.capacity.is_some_and(full) { Err(error(op, path, 28)) } else { Ok(()) }
+    }
+
     /// Does one operation.
     pub fn run(&mut self, op: &Op) -> OpResult {
         match op {
@@ -94,6 +108,7 @@ impl Disk {
             Op::Write { file, at, bytes, direct, durability } => {
                 let path = file.path();
                 self.fault("write", &path)?;
+                self.take_space("write", &path, *at as usize + bytes.len())?;
                 if *direct {
                     assert_eq!(*at % 4096, 0, "direct writes are aligned: {path} at {at}");
                     assert_eq!(bytes.len() % 4096, 0, "direct writes are whole blocks: {path}");
@@ -124,6 +139,7 @@ impl Disk {
             Op::Allocate { file, len, zeros } => {
                 let path = file.path();
                 self.fault("allocate", &path)?;
+                self.take_space("allocate", &path, *len as usize)?;
                 self.make_dirs(parent(&path));
                 let file = self.files.entry(path).or_default();
                 if file.live.len() < *len as usize {
@@ -180,6 +196,11 @@ impl Disk {
                 self.dirs.retain(|known| known != &**dir && !known.starts_with(&format!("{dir}/")));
             }
             Op::List { dir } => return self.list(dir),
+            Op::Volume => {
+                let total_bytes = self.capacity.unwrap_or(1 << 50);
+                let free_bytes = total_bytes.saturating_sub(self.used());
+                return Ok(OpOk::Volume(VolumeSpace { total_bytes, free_bytes }));
+            }
             other => panic!("{other:?} is done elsewhere"),
         }
         Ok(OpOk::Done)

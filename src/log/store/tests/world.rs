@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use coretide_model::{Now, TopicId, TopicPartition};
+use coretide_model::{Notice, Now, TopicId, TopicPartition};
 use coretide_stdx::prng::Prng;
 
 use super::disk::Disk;
@@ -32,6 +32,7 @@ pub fn small_limits() -> StoreLimits {
         checkpoint_every_bytes: 160 << 10,
         jobs_max: 4,
         extents_max: 64,
+        ..StoreLimits::default()
     }
 }
 
@@ -92,6 +93,8 @@ pub struct World {
     pub logs: BTreeMap<u32, Model>,
     pub recovered: Vec<RecoveredLog>,
     pub report_notes: Vec<String>,
+    /// What the operator was told.
+    pub notices: Vec<Notice>,
     ios: Vec<(u64, Op)>,
     jobs: Vec<Running>,
     next_topic: u32,
@@ -171,6 +174,7 @@ impl World {
             logs: BTreeMap::new(),
             recovered,
             report_notes: report.notes,
+            notices: Vec::new(),
             ios: Vec::new(),
             jobs: Vec::new(),
             next_topic: 1,
@@ -232,6 +236,7 @@ impl World {
         for out in out {
             match out {
                 StoreOut::Io { id, op } => self.ios.push((id, op)),
+                StoreOut::Notice(notice) => self.notices.push(notice),
                 StoreOut::Job { id, job } => {
                     self.jobs.push(Running { id, job, ops: Vec::new(), results: Vec::new() });
                     self.step_job(self.jobs.len() - 1);

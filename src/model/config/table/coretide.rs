@@ -2,7 +2,7 @@
 //! Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::{High, Low, Medium};
-use crate::config::key::Rule::{Any, Between, NonEmpty, OneOf};
+use crate::config::key::Rule::{Any, AtLeast, Between, NonEmpty, OneOf};
 use crate::config::key::ValueType::{Boolean, Int, Long, String};
 use crate::config::key::{Key, key};
 
@@ -14,6 +14,10 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Bytes that gather in memory for a partition before they are moved from the journal to its segment."),
     key("coretide.direct.from.bytes", Int, Some("65536"), Between(4096, 16777216), Low)
         .doc("Bytes pending for one partition from which whole blocks go straight to its segment, past the journal."),
+    key("coretide.disk.check.interval.ms", Int, Some("1000"), Between(10, 3600000), Low)
+        .doc("Milliseconds between two looks at the free space of the data volume, while something is written to it."),
+    key("coretide.disk.reserve.bytes", Long, Some("-1"), AtLeast(-1), Medium)
+        .doc("Free bytes that producers may not use up, so that deletes and commits go on; -1: 5 % or 1 GiB, a tenth at most."),
     key("coretide.fetch.cold.mode", String, Some("auto"), OneOf(&["auto", "splice", "direct"]), Low)
         .doc("How data that left memory reaches a consumer: spliced from the file, read directly, or chosen."),
     key("coretide.journal.file.bytes", Long, Some("8388608"), Between(1048576, 4294967296), Medium)
