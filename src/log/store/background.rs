@@ -2,7 +2,7 @@
 //! Must never touch: how a job does it.
 
 use bytes::Bytes;
-use coretide_model::Now;
+use coretide_model::{Notice, Now};
 use coretide_stdx::aligned::{BufPool, blocks_up};
 
 use super::api::{CommitSeq, LogKey, StoreOut};
@@ -24,6 +24,8 @@ const SPACE_STEP_MAX_BYTES: u64 = 64 << 20;
 const INDEX_FLUSH_BYTES: usize = 4096;
 /// How long a log waits after the disk was full, or its folder still another topic's.
 const RETRY_MS: u64 = 200;
+/// How often a full disk is told of, in microseconds.
+const FULL_TOLD_EVERY_US: u64 = 60_000_000;
 
 /// A job in flight, and what its success means.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub(super) struct Garbage {
     /// A log of this key may still have a job in flight.
     pub key: Option<LogKey>,
     pub spec: RemoveSpec,
+    /// The operator knows that it cannot be removed.
+    pub told: bool,
 }
 
 impl Store {
@@ -220,7 +224,7 @@ impl Store {
                     self.checkpoint = CheckpointState::Idle;
                     self.stopped |= clean;
                     self.checkpoint_retry_us = Some(now.after_ms(RETRY_MS));
-                    self.note_full(now);
+                    self.note_full(now, &error);
                 }
                 Err(error) => self.poison(error),
             },
@@ -240,11 +244,34 @@ impl Store {
         match output {
             Ok(_) => self.ring.add_free(JournalFile { no, bytes: self.limits.journal_file_bytes }),
             // Without another file appends wait for the recycling of the others; nothing is lost.
-            Err(_) => self.note_full(now),
+            Err(error) if error.is_no_space() => self.note_full(now, &error),
+            // Two files are enough to go on with, and nothing was in the new one.
+            Err(error) if self.ring.files() >= 2 => {
+                self.notice(Notice::error(format!(
+                    "shard {}: {error}. Its journal stays at {} files; check the disk",
+                    self.shard,
+                    self.ring.files()
+                )));
+                self.limits.journal_files_max = self.ring.files() as u32;
+            }
+            Err(error) => self.poison(error),
         }
     }
 
-    fn note_full(&mut self, now: Now) {
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.out.push(StoreOut::Notice(notice));
+    }
+
+    /// The disk has no room. Said once a minute at most, and not at all where the reserve was reached and said.
+    fn note_full(&mut self, now: Now, error: &IoError) {
+        if !self.space.is_low() && self.full_told_us.is_none_or(|at| now.mono_us >= at + FULL_TOLD_EVERY_US) {
+            self.full_told_us = Some(now.mono_us);
+            self.notice(Notice::error(format!(
+                "shard {}: the disk is full: {error}. Appends wait in the journal, then producers are refused; what was \
+                 acknowledged is safe. Free some space: it goes on by itself",
+                self.shard
+            )));
+        }
         let until = now.after_ms(RETRY_MS);
         self.disk_full_until_us = Some(until);
         self.note_retry(until);
@@ -282,7 +309,7 @@ impl Store {
                 // A stop does not wait for space: the journal and the last checkpoint have the rest.
                 log.finished = stopping;
                 self.want_destage.insert(key);
-                self.note_full(now);
+                self.note_full(now, &error);
             }
             Err(error) => self.take_offline(key, error),
         }
@@ -316,10 +343,15 @@ impl Store {
 
     fn on_removed(&mut self, now: Now, garbage: Garbage, output: OwnDone) {
         // What cannot be removed now is tried again at a restart, or a minute later: it is only space.
-        if output.is_err() && !self.stopping {
+        let Err(error) = output else { return };
+        if !garbage.told {
+            let what = format!("{error}. The space stays taken; it is tried again every minute, and at the next start");
+            self.notice(Notice::warning(what));
+        }
+        if !self.stopping {
             let due_us = now.after_ms(60_000);
             self.note_retry(due_us);
-            self.garbage.push(Garbage { due_us, ..garbage });
+            self.garbage.push(Garbage { due_us, told: true, ..garbage });
         }
     }
 
@@ -467,6 +499,14 @@ impl Store {
 
     /// Sticky: this log takes nothing more.
     pub(super) fn take_offline(&mut self, key: LogKey, error: IoError) {
+        let Some(log) = self.log_mut(key) else { return };
+        if log.offline.is_none() {
+            let dir = std::sync::Arc::clone(&log.dir);
+            self.notice(Notice::error(format!(
+                "{dir} is offline: {error}. It takes nothing more until the broker is restarted, but what it acknowledged is \
+                 served; the other partitions go on. Check the disk, then restart the broker"
+            )));
+        }
         if let Some(log) = self.log_mut(key) {
             log.offline.get_or_insert(error);
         }
@@ -477,6 +517,13 @@ impl Store {
 
     /// Sticky: no log of this shard takes anything more.
     pub(super) fn poison(&mut self, error: IoError) {
+        if self.poisoned.is_none() {
+            self.notice(Notice::error(format!(
+                "shard {} is offline: {error}. Its partitions take nothing more until the broker is restarted, but what they \
+                 acknowledged is served; the other shards go on. Check the disk, then restart the broker",
+                self.shard
+            )));
+        }
         self.poisoned.get_or_insert(error);
         for at in 0..self.logs.len() {
             self.mark_moved(LogKey(at as u32));

@@ -2,12 +2,13 @@
 //! Must never touch: bytes on disk.
 
 use bytes::Bytes;
+use coretide_model::Notice;
 use smallvec::SmallVec;
 
 use super::Store;
 use super::api::{Extent, LogKey, ReadPlan, ReadReady, TimeLookup};
 use super::index::MaxTimestamp;
-use super::jobs::{ColdPlace, ColdRead, ColdSource, ReadDone, TimeRead, TimeSegment, TimeTarget};
+use super::jobs::{ColdPlace, ColdRead, ColdSource, ReadDone, ReadFailure, TimeRead, TimeSegment, TimeTarget};
 use super::segment::{Log, Segment};
 use crate::batch::walk_batches;
 
@@ -78,10 +79,26 @@ impl Store {
 
     /// Learns from a finished cold read where the next one begins.
     pub fn note_read(&mut self, done: &ReadDone) {
+        if let Err(failure) = &done.result {
+            self.note_failed_read(done.key, failure);
+        }
         let Some(place) = done.next else { return };
         if let Some(log) = self.log_mut(done.key) {
             log.cursors.push(place);
         }
+    }
+
+    /// Tells the operator that a log cannot be read, once for each log.
+    pub fn note_failed_read(&mut self, key: LogKey, failure: &ReadFailure) {
+        let Some(log) = self.log_mut(key).filter(|log| !log.unreadable && *failure != ReadFailure::Gone) else {
+            return;
+        };
+        log.unreadable = true;
+        let dir = std::sync::Arc::clone(&log.dir);
+        self.notice(Notice::error(format!(
+            "{dir} cannot be read: {failure}. Reads that need it get KAFKA_STORAGE_ERROR, everything else goes on; further \
+             failures of this partition are not logged. Check the disk"
+        )));
     }
 
     /// The first record below `limit_offset` with a timestamp of at least `target_ms` (ListOffsets).

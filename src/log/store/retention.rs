@@ -35,7 +35,7 @@ impl Store {
         let (dir, topic_id) = (Arc::clone(&log.dir), log.tp.topic_id);
         for base_offset in log.drop_below_start(false) {
             let spec = RemoveSpec::Segment { dir: Arc::clone(&dir), topic_id, base_offset };
-            self.discard(Garbage { after, due_us, key: None, spec });
+            self.discard(Garbage { after, due_us, key: None, spec, told: false });
         }
     }
 
@@ -98,7 +98,7 @@ impl Store {
         }
         let after = self.plan_meta(Meta::Delete(log.tp));
         let spec = RemoveSpec::Log { dir: log.dir, topic_id: log.tp.topic_id };
-        self.discard(Garbage { after, due_us: 0, key: Some(key), spec });
+        self.discard(Garbage { after, due_us: 0, key: Some(key), spec, told: false });
     }
 }
 

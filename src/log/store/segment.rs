@@ -203,6 +203,8 @@ pub struct Log {
     pub staged: VecDeque<Staged>,
     pub staged_bytes: usize,
     pub offline: Option<IoError>,
+    /// The operator knows that something of it cannot be read.
+    pub unreadable: bool,
     /// A create entry of this journal, or the checkpoint it began with, names the log.
     pub announced: bool,
     pub busy: Option<Busy>,
@@ -245,6 +247,7 @@ impl Log {
             staged: VecDeque::new(),
             staged_bytes: 0,
             offline: None,
+            unreadable: false,
             announced: false,
             busy: None,
             directs: 0,

@@ -231,7 +231,12 @@ impl Shard {
                 self.logs.store.note_read(&done);
                 self.on_load_read(ticket, done.result);
             }
-            (StoreJobOutput::Time(done), JobOf::Asked(asked)) => self.on_time_found(asked, done.result),
+            (StoreJobOutput::Time(done), JobOf::Asked(asked)) => {
+                if let Err(failure) = &done.result {
+                    self.logs.store.note_failed_read(done.key, failure);
+                }
+                self.on_time_found(asked, done.result);
+            }
             _ => unreachable!("a job yields what its kind yields"),
         }
     }

@@ -249,12 +249,13 @@ pub struct JournalFileJob {
     no: u32,
     bytes: u64,
     asked: bool,
+    failed: Option<IoError>,
 }
 
 impl JournalFileJob {
     /// The file `no` of `bytes`.
     pub fn new(shard: u16, no: u32, bytes: u64) -> JournalFileJob {
-        JournalFileJob { shard, no, bytes, asked: false }
+        JournalFileJob { shard, no, bytes, asked: false, failed: None }
     }
 
     /// The operations.
@@ -273,7 +274,16 @@ impl JournalFileJob {
             self.asked = true;
             return Step::Do(self.ops());
         }
-        Step::Done(first_error(&results).map_or(Ok(OwnOk::Done), Err))
+        if let Some(error) = self.failed.take() {
+            // Whether it could be removed or not: the first failure is what counts.
+            return Step::Done(Err(error));
+        }
+        self.failed = first_error(&results);
+        if self.failed.is_none() {
+            return Step::Done(Ok(OwnOk::Done));
+        }
+        // A file that is not whole is of no use, and holds the space that others need.
+        Step::Do(vec![Op::Remove { file: FileId::Journal { shard: self.shard, no: self.no } }])
     }
 }
 
