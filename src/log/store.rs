@@ -140,10 +140,7 @@ fn segment_file(dir: &Arc<str>, base_offset: i64) -> FileId {
 impl Store {
     /// Takes over what recovery found.
     pub fn open(recovered: ShardRecovered, limits: StoreLimits) -> (Store, Vec<RecoveredLog>) {
-        let mut limits = limits;
-        // A commit must fit in a file, and an older file must be free while the newest takes commits.
-        limits.commit_bytes_max = limits.commit_bytes_max.min(limits.journal_file_bytes as usize / 2);
-        limits.journal_files_max = limits.journal_files_max.max(2);
+        let limits = limits.made_to_fit();
         let mut found = Vec::with_capacity(recovered.logs.len());
         let mut logs = Vec::with_capacity(recovered.logs.len());
         let mut undestaged = BTreeSet::new();

@@ -54,6 +54,15 @@ pub struct StoreLimits {
     pub shards: u16,
 }
 
+impl StoreLimits {
+    /// A commit must fit in a file, and an older file must be free while the newest takes commits.
+    pub(super) fn made_to_fit(mut self) -> StoreLimits {
+        self.commit_bytes_max = self.commit_bytes_max.min(self.journal_file_bytes as usize / 2);
+        self.journal_files_max = self.journal_files_max.max(2);
+        self
+    }
+}
+
 impl Default for StoreLimits {
     fn default() -> StoreLimits {
         StoreLimits {

@@ -541,8 +541,7 @@ pub(super) fn plan_destage(
     buffers: &BufPool,
 ) -> Option<(DestageRun, DestageJob)> {
     let segment = log.first_unclosed();
-    let base = segment.base_offset;
-    let from = segment.destaged;
+    let (base, from) = (segment.base_offset, segment.destaged);
     let committed_end = log.committed_position(segment, committed);
     let is_open = segment.phase == Phase::Open;
     // An open segment may only end, at a stop, once nothing is staged; a direct write in flight lets only space be made.
