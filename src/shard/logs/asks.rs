@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use coretide_log::store::{CommitSeq, LogKey, ReadFailure};
 use coretide_log::timestamps::TimestampOffset;
 use coretide_model::TopicPartition;
-use coretide_partition::{DeleteRecordsError, Listed};
+use coretide_partition::{DeleteRecordsError, Listed, Partition};
 use smallvec::smallvec;
 
 use super::reads::{JobOf, REPLANS_MAX};
@@ -137,8 +137,15 @@ impl Shard {
 
     /// A search on disk is over.
     pub(super) fn on_time_found(&mut self, mut asked: Asked, found: Result<Option<TimestampOffset>, ReadFailure>) {
-        if found == Err(ReadFailure::Gone) && asked.replans < REPLANS_MAX {
-            // What was searched has been deleted meanwhile: what is left holds the answer.
+        let log_start = |partition: &Partition| self.logs.store.log_start_offset(partition.key());
+        let start = self.logs.partitions.get(&asked.tp).map_or(0, log_start);
+        let is_deleted = match &found {
+            Ok(Some(found)) => found.offset < start,
+            Ok(None) => false,
+            Err(failure) => *failure == ReadFailure::Gone,
+        };
+        if is_deleted && asked.replans < REPLANS_MAX {
+            // What was searched, or found, has been deleted meanwhile: what is left holds the answer.
             asked.replans += 1;
             return match self.ask_one(asked.tp, &asked.question) {
                 Said::AfterSearch(search) => self.start_job(search.into_job(), JobOf::Asked(asked)),

@@ -326,10 +326,10 @@ fn bug_redpanda_6606_list_offsets_finds_records_and_special_offsets_on_all_shard
     assert_eq!(ask(6, &[(0, -1), (0, -2)]), [(42, -1, -1); 2], "L3: named twice");
 }
 
-#[test]
-fn a_search_by_time_begins_anew_when_its_segments_are_deleted_meanwhile() {
+/// Searches by time while the records up to 20 are deleted, in a topic with these configs.
+fn search_overtaken_by_a_deletion(configs: &[(&str, &str)]) -> Vec<(i16, i64, i64)> {
     let mut rig = Rig::with(1, &[("coretide.shard.cache.bytes", "1048576")]);
-    rig.create("t", 1, &[("segment.bytes", "1048576"), ("file.delete.delay.ms", "0")]);
+    rig.create("t", 1, configs);
     let conn = rig.open(0);
     let large = vec![7; 200_000];
     for n in 0..30 {
@@ -351,7 +351,19 @@ fn a_search_by_time_begins_anew_when_its_segments_are_deleted_meanwhile() {
     rig.advance_ms(1000);
     assert_eq!(rig.release_reads(), 1, "the search was on its way to the disk");
     let response: ListOffsetsResponse = rig.receive(conn);
-    assert_eq!(listed(&response), [(0, 20, START_MS + 20)]);
+    listed(&response)
+}
+
+#[test]
+fn a_search_by_time_begins_anew_when_its_segments_are_deleted_meanwhile() {
+    let found = search_overtaken_by_a_deletion(&[("segment.bytes", "1048576"), ("file.delete.delay.ms", "0")]);
+    assert_eq!(found, [(0, 20, START_MS + 20)]);
+}
+
+/// The answer was -1, "no record is that young", although there were such records behind the new log start.
+#[test]
+fn bug_a_search_by_time_found_a_deleted_record_and_answered_that_there_is_none() {
+    assert_eq!(search_overtaken_by_a_deletion(&[]), [(0, 20, START_MS + 20)]);
 }
 
 #[test]
