@@ -1,6 +1,8 @@
 //! Virtual clients: state machines that speak real Kafka bytes over virtual connections and tell the judges what they saw.
 
 mod checker;
+mod churner;
+mod codes;
 mod committer;
 mod deleter;
 mod fetcher;
@@ -20,6 +22,8 @@ use crate::judge::{GroupJudge, LogJudge, Verdict};
 use crate::records::ReadRecord;
 
 pub use checker::Checker;
+pub use churner::Churner;
+pub use codes::error_codes;
 pub use committer::Committer;
 pub use deleter::Deleter;
 pub use fetcher::Fetcher;

@@ -3,7 +3,9 @@
 
 use coretide_stdx::prng::Prng;
 
-use crate::client::{Checker, Client, Committer, Deleter, Fetcher, Member, Producer, ProducerKind, Setup, TopicPlan};
+use crate::client::{
+    Checker, Churner, Client, Committer, Deleter, Fetcher, Member, Producer, ProducerKind, Setup, TopicPlan,
+};
 use crate::disk::{CutMode, DiskFaults};
 
 /// How the broker's process ends.
@@ -125,6 +127,11 @@ impl Plan {
         if prng.chance(1, 3) {
             for label in 0..1 + prng.below(3) {
                 clients.push(Box::new(Member::new("crew".to_string(), label as u32, prng.below(2) as u32)));
+            }
+        }
+        if prng.chance(1, 3) {
+            for label in 0..1 + prng.below(2) {
+                clients.push(Box::new(Churner::new(label, 1 + prng.below(12) as u32)));
             }
         }
         if prng.chance(1, 4) {
