@@ -7,6 +7,7 @@ mod committer;
 mod deleter;
 mod fetcher;
 mod member;
+mod prober;
 mod producer;
 mod setup;
 
@@ -28,6 +29,7 @@ pub use committer::Committer;
 pub use deleter::Deleter;
 pub use fetcher::Fetcher;
 pub use member::Member;
+pub use prober::Prober;
 pub use producer::{Producer, ProducerKind};
 pub use setup::Setup;
 

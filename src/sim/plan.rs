@@ -4,7 +4,7 @@
 use coretide_stdx::prng::Prng;
 
 use crate::client::{
-    Checker, Churner, Client, Committer, Deleter, Fetcher, Member, Producer, ProducerKind, Setup, TopicPlan,
+    Checker, Churner, Client, Committer, Deleter, Fetcher, Member, Prober, Producer, ProducerKind, Setup, TopicPlan,
 };
 use crate::disk::{CutMode, DiskFaults};
 
@@ -133,6 +133,9 @@ impl Plan {
             for label in 0..1 + prng.below(2) {
                 clients.push(Box::new(Churner::new(label, 1 + prng.below(12) as u32)));
             }
+        }
+        if prng.chance(1, 3) {
+            clients.push(Box::new(Prober::new(1 + prng.below(60))));
         }
         if prng.chance(1, 4) {
             clients.push(Box::new(Deleter::new(1 + prng.below(6) as u32)));
