@@ -6,7 +6,10 @@
 //! needs is overwritten, and destaging again writes the same bytes to the same places.
 //! Must never touch: the running store.
 
-mod replay;
+pub(super) mod chain;
+pub(super) mod journal;
+pub(super) mod meta;
+pub(super) mod replay;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,31 +18,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coretide_model::TopicPartition;
-use coretide_stdx::aligned::{BLOCK_BYTES, BufPool};
+use coretide_stdx::aligned::BufPool;
 
 use super::api::{LogKey, StoreLimits};
 use super::background::{DestageRun, plan_destage};
-use super::checkpoint::{
-    CheckpointImage, CheckpointMeta, Decoded, FORMAT, GarbageImage, decode_file, encode_file, image_of,
-};
-use super::format::{Body, Chain, CommitHeader, read_commit, read_entries, read_header};
+use super::checkpoint::{CheckpointImage, CheckpointMeta, Decoded, FORMAT, GarbageImage, image_of};
+use super::format::{Chain, CommitHeader};
 use super::jobs::{DestageJob, JournalFileJob, OwnOk, RemoveJob, checkpoint_ops, data};
 use super::ring::JournalFile;
-use super::segment::{Log, block_floor};
+use super::segment::Log;
 use crate::io::{Durability, FileId, IoError, Job, OWN_DIR, Op, OpOk, OpResult, Step};
+use meta::{BOOT_FILES, BootFile, BootMeta, boot_file, journal_id, read_boot_file};
 use replay::{Replay, Unproven};
 use scan::Scan;
 
-/// The two files that say which generation counts.
-const BOOT_FILES: [&str; 2] = [".coretide/boot-0", ".coretide/boot-1"];
-const BOOT_MAGIC: [u8; 8] = *b"CTBOOTGN";
-const BOOT_FILE_MAX_BYTES: u32 = 4096;
 /// Replayed bytes that may wait in memory before they are destaged.
 const PENDING_MAX_BYTES: u64 = 64 << 20;
 /// Space that a destage of the start takes ahead of need: whoever starts on a full disk has none to spare.
 const AHEAD_AT_BOOT_BYTES: u64 = 0;
-/// Shards that a boot file may name.
-const SHARDS_MAX: u16 = 4096;
 
 /// The shard that owns a partition, given the number of shards.
 pub type OwnerFn = Arc<dyn Fn(TopicPartition, u16) -> u16 + Send + Sync>;
@@ -73,6 +69,27 @@ pub enum BootError {
         found: u32,
         /// The newest known.
         known: u32,
+    },
+    /// A file that says which generation counts is damaged, so that an older one might be taken for it.
+    #[error("{path} is damaged from front to back, and it may be the newer of the two; `coretide check` says more")]
+    BootFile {
+        /// The file.
+        path: String,
+    },
+    /// The journal has lost a commit that was acknowledged.
+    #[error(
+        "{path} is damaged at position {at}: commit {seq} was acknowledged and cannot be read (commit {newest} was written \
+         after it). Nothing was changed; `coretide check` says what is concerned and what can be done"
+    )]
+    Journal {
+        /// The journal's file.
+        path: String,
+        /// The position where it breaks off.
+        at: u64,
+        /// The commit that should be there.
+        seq: u64,
+        /// The newest commit that is known to have been done or begun.
+        newest: u64,
     },
     /// The disk refused something.
     #[error(transparent)]
@@ -122,42 +139,6 @@ impl ShardRecovered {
     }
 }
 
-/// Which generation counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct BootMeta {
-    generation: u64,
-    shards: u16,
-    random: u64,
-}
-
-impl BootMeta {
-    fn encode(self) -> Bytes {
-        let mut payload = Vec::with_capacity(16);
-        payload.extend_from_slice(&u64::from(self.shards).to_le_bytes());
-        payload.extend_from_slice(&self.random.to_le_bytes());
-        encode_file(BOOT_MAGIC, self.generation, &payload)
-    }
-
-    /// None if the file is not whole.
-    fn decode(bytes: &[u8]) -> Result<Option<BootMeta>, BootError> {
-        let (generation, payload) = match decode_file(BOOT_MAGIC, bytes) {
-            Ok(found) => found,
-            Err(None) => return Ok(None),
-            Err(Some(found)) => return Err(BootError::NewerFormat { found, known: FORMAT }),
-        };
-        let number =
-            |at: usize| payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-        let (Some(shards), Some(random)) = (number(0), number(8)) else { return Ok(None) };
-        let shards = u16::try_from(shards).ok().filter(|shards| *shards <= SHARDS_MAX);
-        Ok(shards.map(|shards| BootMeta { generation, shards, random }))
-    }
-}
-
-/// The id of a shard's journal in the generation that drew `random`.
-fn journal_id(random: u64, shard: u16) -> u64 {
-    random ^ (u64::from(shard) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
 /// A shard of the last generation, as far as it has been read.
 #[derive(Debug, Default)]
 struct OldShard {
@@ -173,8 +154,18 @@ struct OldShard {
     held: Option<(Bytes, CommitHeader)>,
     /// Neither checkpoint is whole, or the journal does not begin where the one that is needs it to.
     lost: bool,
-    /// The checkpoint begins with a commit that was done, so the journal must hold it.
-    replays: bool,
+    /// The checkpoint begins with a commit that was done, so the journal must hold it; this is the file.
+    replays: Option<u32>,
+    /// Another slot of the checkpoint is not whole: the one that is may be the older.
+    doubtful: bool,
+    /// The newest commit that the checkpoint knows to be done.
+    committed: u64,
+    /// Where the chain breaks off, as far as it has been read.
+    end: (u32, u64),
+    /// The newest commit beyond that which proves damage.
+    beyond: u64,
+    /// Files that do not begin with a whole header.
+    headless: Vec<u32>,
     /// The logs of the checkpoint.
     logs: Vec<TopicPartition>,
 }
@@ -207,7 +198,8 @@ enum State {
     },
     CheckpointKept(Option<Box<CheckpointImage>>),
     Heads,
-    File,
+    File(u32),
+    Headless(u32),
     Proof(Vec<Unproven>),
     /// Completing segments; `resume`: the journal goes on afterwards.
     Destage {
@@ -287,13 +279,7 @@ impl Boot {
                 self.shard_dirs = numbers.collect();
                 let is_there = |slot: &usize| found.iter().any(|name| BOOT_FILES[*slot].ends_with(name.as_str()));
                 let slots: Vec<usize> = (0..BOOT_FILES.len()).filter(is_there).collect();
-                let read = |&slot: &usize| Op::Read {
-                    file: FileId::Root { name: BOOT_FILES[slot] },
-                    at: 0,
-                    len: BOOT_FILE_MAX_BYTES,
-                    direct: false,
-                };
-                Ok(Next::Do(slots.iter().map(read).collect(), State::Metas { slots }))
+                Ok(Next::Do(slots.iter().map(|slot| read_boot_file(*slot)).collect(), State::Metas { slots }))
             }
             State::Metas { slots } => self.metas(&slots, results),
             State::MetaKept => self.check(&results, |_| Next::Go(State::Shard)),
@@ -318,7 +304,8 @@ impl Boot {
             }
             State::CheckpointKept(image) => self.check(&results, |boot| boot.take_checkpoint(image)),
             State::Heads => self.heads(results),
-            State::File => self.file(results),
+            State::File(no) => self.file(no, results),
+            State::Headless(no) => self.headless(no, results),
             State::Proof(mut unproven) => {
                 let Some(read) = unproven.pop() else { return Ok(self.shard_done()) };
                 // A segment that is not there was not written.
@@ -354,16 +341,24 @@ impl Boot {
 
     fn metas(&mut self, slots: &[usize], results: Vec<OpResult>) -> Result<Next, BootError> {
         for (&slot, result) in slots.iter().zip(results) {
-            let meta = BootMeta::decode(&data(Some(result))?)?;
-            if let Some(meta) = meta
-                && self.meta.is_none_or(|(best, _)| best.generation < meta.generation)
-            {
+            let path = || BOOT_FILES[slot].to_string();
+            let meta = match BootMeta::decode(&data(Some(result))?)? {
+                BootFile::Good { meta, marred } => {
+                    if marred {
+                        self.notes.push(format!("{}: one of its two copies is damaged", path()));
+                    }
+                    meta
+                }
+                BootFile::Empty => continue,
+                BootFile::Damaged => return Err(BootError::BootFile { path: path() }),
+            };
+            if self.meta.is_none_or(|(best, _)| best.generation < meta.generation) {
                 self.meta = Some((meta, slot));
             }
         }
         // Read, but perhaps not durable yet: this start writes over what the generation before it needs.
         let keep = self.meta.map(|(_, slot)| {
-            let file = FileId::Root { name: BOOT_FILES[slot] };
+            let file = boot_file(slot);
             vec![Op::Sync { file }, Op::SyncDir { dir: Arc::from(OWN_DIR) }, Op::SyncDir { dir: Arc::from("") }]
         });
         Ok(Next::Do(keep.unwrap_or_default(), State::MetaKept))
@@ -424,7 +419,10 @@ impl Boot {
             let image = match CheckpointImage::decode(bytes) {
                 Decoded::Good(image) => image,
                 Decoded::Newer(found) => return Err(BootError::NewerFormat { found, known: FORMAT }),
-                Decoded::Bad => continue,
+                Decoded::Bad => {
+                    self.shard.doubtful |= !bytes.is_empty();
+                    continue;
+                }
             };
             let mine = image.meta.generation == generation && image.meta.shard == self.shard.no;
             if mine && best.as_ref().is_none_or(|(best, _)| best.meta.seq < image.meta.seq) {
@@ -447,9 +445,10 @@ impl Boot {
             Some(image) => {
                 self.shard.logs = image.logs.iter().map(super::checkpoint::LogImage::tp).collect();
                 if let Some(replay) = image.replay {
-                    self.shard.replays = replay.seq <= image.meta.committed;
+                    self.shard.replays = (replay.seq <= image.meta.committed).then_some(replay.file);
                     chain = Chain { journal_id, seq: replay.seq, previous_crc: replay.previous_crc };
                 }
+                self.shard.committed = image.meta.committed;
                 self.take_image(&image);
                 if image.meta.clean {
                     // Nothing follows a clean stop, and the journal is not looked at.
@@ -475,18 +474,6 @@ impl Boot {
         Next::Go(State::Scan(Box::new(Scan::new(known))))
     }
 
-    /// Reads the first block of every journal file.
-    fn read_heads(&mut self) -> Next {
-        let shard = self.shard.no;
-        let head = |file: &JournalFile| Op::Read {
-            file: FileId::Journal { shard, no: file.no },
-            at: 0,
-            len: BLOCK_BYTES as u32,
-            direct: true,
-        };
-        Next::Do(self.shard.files.iter().map(head).collect(), State::Heads)
-    }
-
     fn take_image(&mut self, image: &CheckpointImage) {
         for log_image in &image.logs {
             match log_image.log() {
@@ -497,98 +484,6 @@ impl Boot {
             }
         }
         self.replay.garbage.extend(image.garbage.iter().map(GarbageImage::spec));
-    }
-
-    fn heads(&mut self, results: Vec<OpResult>) -> Result<Next, BootError> {
-        for (file, result) in self.shard.files.iter().zip(results) {
-            let bytes = data(Some(result))?;
-            self.bytes_read += bytes.len() as u64;
-            if let Some(header) = read_header(&bytes) {
-                self.shard.heads.push((file.no, header));
-            }
-        }
-        let expected = self.shard.expected;
-        let begins = self.shard.heads.iter().any(|(_, head)| Some(head.chain) == expected);
-        if self.shard.replays && !begins && !self.shard.lost {
-            // An older checkpoint, the newer one being broken: the journal has gone on without it.
-            self.shard.lost = true;
-            self.shard.heads.clear();
-            self.notes.push(format!("shard {}: the journal does not begin where its checkpoint says", self.shard.no));
-            for tp in std::mem::take(&mut self.shard.logs) {
-                self.replay.logs.remove(&tp);
-            }
-            return Ok(self.begin_scan());
-        }
-        if self.shard.lost {
-            // Without a checkpoint, the oldest commit that is left begins the chain.
-            let journal_id = self.shard.expected.map_or(0, |chain| chain.journal_id);
-            let mine =
-                self.shard.heads.iter().map(|(_, head)| head.chain).filter(|chain| chain.journal_id == journal_id);
-            self.shard.expected = mine.min_by_key(|chain| chain.seq);
-        }
-        Ok(self.next_file())
-    }
-
-    /// The file in which the chain goes on, or what comes after the last one.
-    fn next_file(&mut self) -> Next {
-        let expected = self.shard.expected;
-        let found = self.shard.heads.iter().position(|(_, head)| Some(head.chain) == expected);
-        if let Some(at) = found {
-            // Each file is read once: the head of a torn commit would lead to it again.
-            let (no, _) = self.shard.heads.swap_remove(at);
-            return if self.replay.pending_bytes() > PENDING_MAX_BYTES {
-                Next::Go(self.begin_destage(Some(no)))
-            } else {
-                self.read_file(no)
-            };
-        }
-        let Some((commit, header)) = self.shard.held.take() else { return self.shard_done() };
-        self.clean = false;
-        let Some(entries) = entries_of(&commit, &header) else { return self.shard_done() };
-        let unproven = self.replay.apply_last(&commit, &entries);
-        self.next_proof(unproven)
-    }
-
-    fn next_proof(&mut self, unproven: Vec<Unproven>) -> Next {
-        let Some(last) = unproven.last() else {
-            self.replay.apply_after_direct();
-            return self.shard_done();
-        };
-        let at = block_floor(last.position);
-        let file = super::segment_file(&last.dir, last.segment);
-        let op = Op::Read { file, at: u64::from(at), len: last.block_end - at, direct: true };
-        Next::Do(vec![op], State::Proof(unproven))
-    }
-
-    fn read_file(&self, no: u32) -> Next {
-        let file = FileId::Journal { shard: self.shard.no, no };
-        let bytes = self.shard.files.iter().find(|file| file.no == no).map_or(0, |file| file.bytes);
-        let len = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Next::Do(vec![Op::Read { file, at: 0, len, direct: true }], State::File)
-    }
-
-    fn file(&mut self, results: Vec<OpResult>) -> Result<Next, BootError> {
-        let bytes = data(results.into_iter().next())?;
-        self.bytes_read += bytes.len() as u64;
-        let mut at = 0;
-        while let Some(expected) = self.shard.expected
-            && let Some((header, _)) = bytes.get(at..).and_then(|rest| read_commit(rest, expected))
-        {
-            let end = (at + header.total_bytes() as usize).min(bytes.len());
-            let commit = bytes.slice(at..end);
-            let Some(entries) = entries_of(&commit, &header) else { break };
-            if let Some((before, before_header)) = self.shard.held.take()
-                && let Some(earlier) = entries_of(&before, &before_header)
-            {
-                let is_cut = |entry: &super::format::Entry<'_>| matches!(entry.body, Body::Cut { .. });
-                let cut = entries.iter().filter(|entry| is_cut(entry)).map(|entry| entry.tp).collect();
-                self.replay.apply(&before, &earlier, &cut);
-            }
-            self.shard.expected = Some(header.next());
-            self.shard.held = Some((commit, header));
-            at = end;
-        }
-        Ok(self.next_file())
     }
 
     fn shard_done(&mut self) -> Next {
@@ -735,7 +630,7 @@ impl Boot {
         let slot = self.meta.map_or(0, |(_, slot)| slot ^ 1);
         let generation = self.meta.map_or(0, |(meta, _)| meta.generation) + 1;
         let meta = BootMeta { generation, shards: self.config.shards, random: self.config.random };
-        let file = FileId::Root { name: BOOT_FILES[slot] };
+        let file = boot_file(slot);
         let ops = vec![
             Op::Write {
                 file: file.clone(),
@@ -788,10 +683,4 @@ fn names(result: Option<OpResult>) -> Result<Vec<String>, BootError> {
         Some(Err(error)) if !error.is_not_found() => Err(error.into()),
         _ => Ok(Vec::new()),
     }
-}
-
-fn entries_of<'a>(commit: &'a Bytes, header: &CommitHeader) -> Option<Vec<super::format::Entry<'a>>> {
-    let from = super::format::HEADER_BYTES;
-    let payload = commit.get(from..from + header.payload_bytes as usize)?;
-    read_entries(payload, header.entries)
 }

@@ -324,7 +324,7 @@ impl Store {
     fn write_commit(&mut self, building: Building, planned: Planned) {
         let Building { seq, writer, cuts, directs, direct_bytes, staged_bytes, writing, cached_keys } = building;
         let chain = Chain { journal_id: self.journal_id, seq, previous_crc: self.previous_crc };
-        let (buffer, header) = writer.finish(chain);
+        let (buffer, header) = writer.finish(chain, self.ring.unsynced_files().is_empty());
         let total = header.total_bytes();
         let (no, at) =
             self.ring.place(seq, total, self.previous_crc).expect("there was room for the largest form of the commit");

@@ -2,14 +2,15 @@
 //! numbers are little endian; positions are below 2 GiB because Kafka's segments are.
 //!
 //! ```text
-//! header  0 magic "CTJOURNL"   8 version u16, zero u16   12 entries u32   16 journal id u64   24 commit seq u64
+//! header  0 magic "CTJOURNL"   8 version u16, flags u16  12 entries u32   16 journal id u64   24 commit seq u64
 //!        32 payload bytes u32 36 payload CRC-32C        40 CRC of the header before          44 zeros   60 own CRC
 //! entry   0 kind u8, zeros     4 partition i32            8 topic id [16]   24 segment base (or an offset) i64
 //!        32 position u32      36 body bytes u32          40 body
 //! ```
 //!
 //! Why a stale commit cannot pass: its journal id, sequence number or predecessor differs. Why a torn one cannot: the header
-//! holds the payload's checksum. A commit starts on a fresh block, so no durable block is ever written again.
+//! holds the payload's checksum. Flag 1: all commits before this one were on stable storage when it was written, so that a
+//! hole before it is damage and no crash. A commit starts on a fresh block, so no durable block is ever written again.
 //! Must never touch: where commits lie.
 
 use coretide_model::{TopicId, TopicPartition};
@@ -29,6 +30,7 @@ pub const DIRECT_HEAD_BYTES: usize = 16;
 const MAGIC: [u8; 8] = *b"CTJOURNL";
 const VERSION: u16 = 1;
 const AT_HEADER_CRC: usize = 60;
+const FLAG_ALL_BEFORE_DURABLE: u16 = 1;
 
 const KIND_CREATE: u8 = 1;
 const KIND_DATA: u8 = 2;
@@ -59,6 +61,8 @@ pub struct CommitHeader {
     pub payload_bytes: u32,
     /// Their checksum.
     pub payload_crc: u32,
+    /// All commits before it were on stable storage when it was written.
+    pub all_before_durable: bool,
     /// The header's own checksum.
     pub crc: u32,
 }
@@ -96,6 +100,7 @@ pub fn read_header(bytes: &[u8]) -> Option<CommitHeader> {
         entries: u32::from_le_bytes(field(head, 12)),
         payload_bytes: u32::from_le_bytes(field(head, 32)),
         payload_crc: u32::from_le_bytes(field(head, 36)),
+        all_before_durable: u16::from_le_bytes(field(head, 10)) & FLAG_ALL_BEFORE_DURABLE != 0,
         crc,
     })
 }
@@ -331,13 +336,15 @@ impl CommitWriter {
         self.buffer.extend_from_slice(tail);
     }
 
-    /// Pads, seals and returns the buffer and its header.
-    pub fn finish(mut self, chain: Chain) -> (AlignedBuf, CommitHeader) {
+    /// Pads, seals and returns the buffer and its header. `all_before_durable`: so are the commits before it.
+    pub fn finish(mut self, chain: Chain, all_before_durable: bool) -> (AlignedBuf, CommitHeader) {
         let payload_bytes = (self.buffer.len() - HEADER_BYTES) as u32;
         let payload_crc = crc32c::crc32c(&self.buffer.as_slice()[HEADER_BYTES..]);
         let mut head = [0u8; HEADER_BYTES];
         head[..8].copy_from_slice(&MAGIC);
         head[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        let flags = if all_before_durable { FLAG_ALL_BEFORE_DURABLE } else { 0 };
+        head[10..12].copy_from_slice(&flags.to_le_bytes());
         head[12..16].copy_from_slice(&self.entries.to_le_bytes());
         head[16..24].copy_from_slice(&chain.journal_id.to_le_bytes());
         head[24..32].copy_from_slice(&chain.seq.to_le_bytes());
@@ -348,7 +355,7 @@ impl CommitWriter {
         head[AT_HEADER_CRC..].copy_from_slice(&crc.to_le_bytes());
         self.buffer.as_mut_slice()[..HEADER_BYTES].copy_from_slice(&head);
         self.buffer.pad_to_block();
-        let header = CommitHeader { chain, entries: self.entries, payload_bytes, payload_crc, crc };
+        let header = CommitHeader { chain, entries: self.entries, payload_bytes, payload_crc, all_before_durable, crc };
         (self.buffer, header)
     }
 }

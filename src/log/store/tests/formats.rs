@@ -36,7 +36,7 @@ fn commit(tail: &[u8]) -> Vec<u8> {
     writer.create(tp(1, 0), "words-0", 12);
     writer.direct(tp(2, 9), 100, (4000, 8192), &[summary(100, 4000), summary(105, 192)], tail);
     writer.log_start(tp(3, 1), 44);
-    writer.finish(CHAIN).0.as_slice().to_vec()
+    writer.finish(CHAIN, true).0.as_slice().to_vec()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_commit_is_read_back() {
     writer.log_start(tp(3, 1), 44);
     writer.cut(tp(2, 9), 100, 4000);
     writer.delete(tp(4, 2));
-    let (buffer, header) = writer.finish(CHAIN);
+    let (buffer, header) = writer.finish(CHAIN, true);
     assert_eq!(buffer.len() as u64, header.total_bytes());
     let (read, payload) = read_commit(buffer.as_slice(), CHAIN).expect("the commit is whole");
     assert_eq!(read, header);

@@ -1,0 +1,31 @@
+//! Where a journal breaks off, and whether it may: a torn last commit is what crashes leave, a broken one that others
+//! follow is damage.
+//!
+//! One commit is on its way at a time, so whoever wrote commit n + 1 had seen commit n done. Was it done durably? A header
+//! says whether all commits before it were on stable storage when it was written: then a whole header that comes later in
+//! the same chain proves that the disk has lost something that was acknowledged.
+//! Must never touch: what commits mean for logs.
+
+use coretide_stdx::aligned::BLOCK_BYTES;
+
+use crate::store::format::{Chain, CommitHeader, read_header};
+
+/// The headers of later commits of the chain in a journal file's bytes, from position `from` (a block border) on: what
+/// stands there proves that `expected` and all before it were written. Positions come along.
+pub fn later_commits(bytes: &[u8], from: usize, expected: Chain) -> impl Iterator<Item = (u64, CommitHeader)> + '_ {
+    let borders = (from..bytes.len()).step_by(BLOCK_BYTES);
+    borders.filter_map(move |at| {
+        let header = read_header(&bytes[at..])?;
+        is_later(&header, expected).then_some((at as u64, header))
+    })
+}
+
+/// True for a commit of the same chain behind `expected`.
+pub fn is_later(header: &CommitHeader, expected: Chain) -> bool {
+    header.chain.journal_id == expected.journal_id && header.chain.seq > expected.seq
+}
+
+/// True when this later commit proves that all before it had reached stable storage.
+pub fn proves_damage(header: &CommitHeader, expected: Chain) -> bool {
+    is_later(header, expected) && header.all_before_durable
+}
