@@ -15,6 +15,7 @@ mod api;
 mod background;
 mod boot;
 mod cache;
+mod check;
 mod checkpoint;
 mod commit;
 mod direct;
@@ -34,6 +35,7 @@ pub use api::{
     StoreError, StoreLimits, StoreOut, TimeLookup,
 };
 pub use boot::{Boot, BootConfig, BootError, BootReport, OwnerFn, ShardRecovered};
+pub use check::{Check, CheckConfig, CheckError, CheckProgress, CheckReport, Finding, LogSeen, Severity, ShardSeen};
 pub use jobs::{ColdRead, OwnDone, OwnOk, ReadDone, ReadFailure, StoreJob, StoreJobOutput, TimeDone, TimeRead};
 pub use space::auto_reserve_bytes;
 

@@ -11,7 +11,7 @@ pub(super) use cold::{ColdPlace, ColdSource};
 pub use files::RemoveSpec;
 pub(super) use files::{
     CheckpointJob, DestageJob, IndexWrite, JournalFileJob, PrepareSpec, RemoveJob, checkpoint_ops, metadata_file,
-    metadata_owner,
+    metadata_owner, metadata_text,
 };
 pub use time::TimeRead;
 pub(super) use time::{TimeSegment, TimeTarget};

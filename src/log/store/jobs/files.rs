@@ -22,7 +22,8 @@ pub fn metadata_file(dir: &Arc<str>) -> FileId {
     FileId::Partition { dir: Arc::clone(dir), name: METADATA_FILE }
 }
 
-fn metadata_text(topic_id: TopicId) -> Bytes {
+/// What that file holds.
+pub fn metadata_text(topic_id: TopicId) -> Bytes {
     format!("version: 0\ntopic_id: {topic_id}\n").into()
 }
 

@@ -13,8 +13,8 @@ use crate::builder::BatchBuilder;
 use crate::codec::Compression;
 use crate::io::{Durability, Job, Op, OpResult, Step};
 use crate::store::{
-    Boot, BootConfig, BootReport, Extent, LogConfig, LogKey, ReadPlan, RecoveredLog, Store, StoreJob, StoreJobOutput,
-    StoreLimits, StoreOut, TimeLookup,
+    Boot, BootConfig, BootReport, Check, CheckConfig, CheckReport, Extent, LogConfig, LogKey, ReadPlan, RecoveredLog,
+    Store, StoreJob, StoreJobOutput, StoreLimits, StoreOut, TimeLookup,
 };
 use crate::timestamps::TimestampOffset;
 
@@ -484,6 +484,18 @@ impl World {
                 self.check_reads(id, start, 20_000, false);
                 self.check_reads(id, start, 30_000, true);
             }
+        }
+    }
+}
+
+/// Checks a disk that nobody uses.
+pub fn check_disk(disk: &mut Disk, repair: bool) -> CheckReport {
+    let mut check = Check::new(CheckConfig { repair });
+    let mut results = Vec::new();
+    loop {
+        match check.step(std::mem::take(&mut results)) {
+            Step::Done(report) => return report.expect("the disk can be read"),
+            Step::Do(ops) => results = run_all(disk, &ops),
         }
     }
 }
