@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use coretide_client::{Client, ClientConfig};
 
+use crate::check::CheckArgs;
 use crate::config::ConfigCommand;
 use crate::consume::ConsumeArgs;
 use crate::exit::{self, CliError};
@@ -100,6 +101,8 @@ pub enum Command {
     /// Show and change the configuration of topics, brokers and groups
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Verify a data directory that no broker is using
+    Check(CheckArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  coretide completions bash > ~/.local/share/bash-completion/completions/coretide"
@@ -171,6 +174,8 @@ mod tests {
             "coretide produce t --compression zip",
             "coretide group reset-offsets g --topic t",
             "coretide completions cmd.exe",
+            "coretide check",
+            "coretide check a b",
         ] {
             let error = parse(line).expect_err(line);
             assert!(error.use_stderr(), "{line}");

@@ -4,7 +4,7 @@
 use coretide_client::ClientError;
 use coretide_model::ErrorCode;
 
-/// The broker or the cluster refused or failed.
+/// The broker or the cluster refused or failed, or a check found damage.
 pub const FAILED: u8 = 1;
 /// The command line makes no sense.
 pub const USAGE: u8 = 2;
@@ -21,7 +21,7 @@ pub const INCOMPLETE: u8 = 6;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  the broker refused or failed
+  1  the broker refused or failed; a check found damage
   2  wrong usage: unknown flags, values out of range, unreadable input
   3  no broker could be reached
   4  the topic, group or partition does not exist
@@ -43,6 +43,8 @@ pub enum CliError {
     Serve(String),
     /// A file or stream of ours failed.
     Io(String),
+    /// A check found damage.
+    Damaged(String),
     /// Nobody reads our output any more.
     OutputClosed,
 }
@@ -55,7 +57,7 @@ impl CliError {
             CliError::Usage(_) => USAGE,
             CliError::NotFound(_) => NOT_FOUND,
             CliError::Incomplete(_) => INCOMPLETE,
-            CliError::Serve(_) | CliError::Io(_) => FAILED,
+            CliError::Serve(_) | CliError::Io(_) | CliError::Damaged(_) => FAILED,
             CliError::OutputClosed => 0,
         }
     }
@@ -116,7 +118,8 @@ impl std::fmt::Display for CliError {
             | CliError::NotFound(text)
             | CliError::Incomplete(text)
             | CliError::Serve(text)
-            | CliError::Io(text) => f.write_str(text),
+            | CliError::Io(text)
+            | CliError::Damaged(text) => f.write_str(text),
             CliError::OutputClosed => f.write_str("the output was closed"),
         }
     }

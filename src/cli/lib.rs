@@ -5,6 +5,7 @@
 //! Must never touch: the broker's logic, sockets (both are behind `node` and `client`).
 
 mod args;
+mod check;
 mod config;
 mod consume;
 mod exit;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Consume(arguments)) => consume::run(&cli.global, &arguments),
         Some(Command::Group(command)) => group::run(&cli.global, command),
         Some(Command::Config(command)) => config::run(&cli.global, command),
+        Some(Command::Check(arguments)) => check::run(&cli.global, &arguments),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "coretide", &mut std::io::stdout());

@@ -15,8 +15,9 @@ use crate::error::ServeError;
 /// The newest layout of the data directory that this broker reads and the one that it writes.
 pub const FORMAT_VERSION: u32 = 1;
 /// Kafka's file with the identity of a data directory.
-const META_FILE: &str = "meta.properties";
-const LOCK_FILE: &str = ".lock";
+pub(crate) const META_FILE: &str = "meta.properties";
+/// The file that whoever uses the directory locks.
+pub(crate) const LOCK_FILE: &str = ".lock";
 /// How long a locked directory is waited for before it counts as another broker's.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -58,7 +59,7 @@ impl DataDir {
 
 /// Takes the lock, or says whose fault it is that it cannot be had. A killed broker keeps its files open until the kernel has
 /// taken down its rings, so a restart right after it waits a little.
-fn take_lock(lock: &File, path: &Path) -> Result<(), ServeError> {
+pub(crate) fn take_lock(lock: &File, path: &Path) -> Result<(), ServeError> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match lock.try_lock() {
@@ -85,7 +86,7 @@ pub(crate) fn in_words(error: &io::Error) -> String {
 
 /// The contents of `meta.properties`, in Kafka's version 1 with one key of our own.
 #[derive(Debug)]
-struct Meta {
+pub(crate) struct Meta {
     cluster_id: String,
     node_id: Option<i32>,
     /// The directory's own id (KIP-858).
@@ -99,7 +100,7 @@ impl Meta {
         Ok(Meta { cluster_id, node_id: Some(node_id), directory_id, format: FORMAT_VERSION })
     }
 
-    fn parse(text: &str) -> Result<Meta, String> {
+    pub(crate) fn parse(text: &str) -> Result<Meta, String> {
         let properties = parse_properties(text).map_err(|error| error.to_string())?;
         let value =
             |key: &str| properties.iter().rev().find(|one| one.key == key).map(|one| one.value.trim().to_string());

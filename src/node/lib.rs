@@ -12,6 +12,7 @@
 //! before every shard is ready; nothing ends before every shard has stopped, unless asked twice.
 //! Must never touch: decisions about Kafka. If a branch here is about a request, it is misplaced.
 
+mod check;
 mod config;
 mod data_dir;
 mod error;
@@ -24,6 +25,8 @@ mod start_lines;
 
 use std::path::PathBuf;
 
+pub use check::{CheckRefused, check};
+pub use coretide_log::store::{CheckProgress, CheckReport, Finding, LogSeen, Severity, ShardSeen};
 pub use data_dir::FORMAT_VERSION;
 pub use error::ServeError;
 pub use serve::serve;

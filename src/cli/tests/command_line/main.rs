@@ -2,5 +2,6 @@
 //! itself. `CORETIDE_TEST_BOOTSTRAP=HOST:PORT` runs the same against another cluster (but for the restart).
 
 mod broker;
+mod check;
 mod tour;
 mod without_a_broker;

@@ -1,0 +1,93 @@
+//! `coretide check` on data that a broker wrote and a test damaged.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::broker::{Broker, Ended, run};
+
+const NOWHERE: &str = "127.0.0.1:1";
+
+/// A stopped data directory with two topics of some records.
+fn written(data: &Path, stop: impl FnOnce(Broker)) -> bool {
+    let broker = Broker::start(data);
+    if !broker.is_ours() {
+        eprintln!("not run: the data directory of a foreign cluster is not at hand");
+        return false;
+    }
+    let words: String = (0..500).map(|n| format!("record number {n} of this topic\n")).collect();
+    for topic in ["first", "second"] {
+        broker.run(&format!("topic create {topic} -c index.interval.bytes=100")).ok();
+        for _ in 0..6 {
+            broker.feed(&format!("produce {topic}"), &words).ok();
+        }
+    }
+    let busy = check(data, "").failed(2);
+    assert!(busy.contains("a broker is using"), "{busy}");
+    stop(broker);
+    true
+}
+
+fn check(data: &Path, flags: &str) -> Ended {
+    run(NOWHERE, &format!("check {} {flags}", data.display()), "")
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).expect("the file is there");
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).expect("it can be written");
+}
+
+fn segment(data: &Path, topic: &str, extension: &str) -> PathBuf {
+    data.join(format!("{topic}-0/00000000000000000000.{extension}"))
+}
+
+fn findings(ended: Ended) -> Vec<Value> {
+    let document: Value = serde_json::from_str(&ended.stdout).expect("a document, whatever was found");
+    assert_eq!(document["whole"] == true, ended.code == 0, "{ended:?}");
+    document["findings"].as_array().expect("a list").clone()
+}
+
+#[test]
+fn a_stopped_directory_is_whole_and_a_flipped_byte_is_named() {
+    let data = tempfile::tempdir().expect("a folder");
+    if !written(data.path(), |broker| assert_eq!(broker.stop(), Some(0))) {
+        return;
+    }
+    let text = check(data.path(), "").ok();
+    assert!(text.contains("first-0") && text.contains("stopped cleanly") && text.contains("whole"), "{text}");
+    assert_eq!(findings(check(data.path(), "--json")), Vec::<Value>::new());
+    flip(&segment(data.path(), "first", "log"), 5000);
+    let found = findings(check(data.path(), "--json"));
+    assert_eq!((found.len(), &found[0]["severity"]), (1, &Value::from("loss")), "{found:?}");
+    let position = found[0]["position"].as_u64().expect("a position");
+    assert!(found[0]["path"] == "first-0/00000000000000000000.log" && position <= 5000, "{found:?}");
+    let ended = check(data.path(), "--repair");
+    assert!(ended.stdout.contains("DAMAGED") && ended.stdout.contains("restore the file"), "{ended:?}");
+    ended.failed(1);
+    check(data.path().join("absent").as_path(), "").failed(2);
+}
+
+#[test]
+fn a_damaged_index_is_made_anew_by_repair_and_a_kill_is_no_damage() {
+    let data = tempfile::tempdir().expect("a folder");
+    if !written(data.path(), Broker::kill) {
+        return;
+    }
+    let text = check(data.path(), "").ok();
+    assert!(text.contains("commits to replay"), "{text}");
+    let broker = Broker::start(data.path());
+    assert_eq!(broker.stop(), Some(0));
+    let index = segment(data.path(), "second", "index");
+    let before = fs::read(&index).expect("an index");
+    assert!(before.len() >= 16, "the test needs entries: {}", before.len());
+    flip(&index, 9);
+    fs::remove_file(segment(data.path(), "first", "timeindex")).expect("it is there");
+    let found = findings(check(data.path(), "--json"));
+    assert!(found.len() == 2 && found.iter().all(|one| one["severity"] == "mendable"), "{found:?}");
+    let text = check(data.path(), "--repair").ok();
+    assert!(text.contains("repaired: second-0"), "{text}");
+    assert_eq!(fs::read(&index).expect("an index"), before);
+    assert_eq!(findings(check(data.path(), "--json")), Vec::<Value>::new());
+}
