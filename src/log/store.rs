@@ -22,6 +22,7 @@ mod direct;
 mod format;
 mod index;
 mod jobs;
+mod mend;
 mod read;
 mod retention;
 mod ring;
@@ -51,6 +52,7 @@ use crate::io::{FileId, IoError, SegmentFile, VolumeSpace};
 use background::{CheckpointState, Garbage, Running};
 use cache::{Cache, Pools};
 use commit::{InFlight, IoKind, Planned};
+use mend::Mends;
 use ring::Ring;
 use segment::Log;
 use space::Space;
@@ -110,6 +112,7 @@ pub struct Store {
     pins_changed: bool,
     garbage: Vec<Garbage>,
     space: Space,
+    mends: Mends,
     disk_full_until_us: Option<u64>,
     full_told_us: Option<u64>,
     retry_at_us: Option<u64>,
@@ -197,6 +200,7 @@ impl Store {
             pins_changed: false,
             garbage: Vec::new(),
             space: Space::new(limits.disk_reserve_bytes, limits.disk_check_ms, recovered.shard, limits.shards),
+            mends: Mends::default(),
             disk_full_until_us: None,
             full_told_us: None,
             retry_at_us: None,

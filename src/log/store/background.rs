@@ -11,6 +11,7 @@ use super::commit::IoKind;
 use super::jobs::{
     CheckpointJob, DestageJob, IndexWrite, JournalFileJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec, StoreJob,
 };
+use super::mend::Mend;
 use super::ring::JournalFile;
 use super::segment::{Busy, Log, Phase, Segment, block_floor};
 use super::{AuxFn, Store};
@@ -35,6 +36,15 @@ pub(super) enum Running {
     Checkpoint { replay: CommitSeq, synced: CommitSeq, journal_bytes: u64, clean: bool },
     Remove { garbage: Garbage },
     Measure,
+    Mend(Mend),
+}
+
+impl Running {
+    /// True for a job that writes files of this log.
+    fn is_of(&self, key: LogKey) -> bool {
+        matches!(self, Running::Destage(run) if run.key == key)
+            || matches!(self, Running::Mend(mend) if mend.key == key)
+    }
 }
 
 #[derive(Debug)]
@@ -83,6 +93,7 @@ impl Store {
         self.advance_stop();
         self.advance_checkpoint(aux);
         self.start_destages(now);
+        self.start_mends();
         self.start_removals(now);
     }
 
@@ -236,6 +247,7 @@ impl Store {
                 };
                 self.out.extend(self.space.end(now, volume).map(StoreOut::Notice));
             }
+            Some(Running::Mend(mend)) => self.on_mended(mend, output),
         }
     }
 
@@ -285,7 +297,7 @@ impl Store {
         let Some(log) = self.log_mut(key) else { return };
         log.busy = None;
         match output {
-            Ok(OwnOk::Done | OwnOk::Volume(_)) => {
+            Ok(OwnOk::Done | OwnOk::Volume(_) | OwnOk::Index { .. }) => {
                 log.apply_destage(&run);
                 let again = log.first_unclosed().phase == Phase::Closing || log.undestaged_bytes() >= destage_from;
                 let idle = !log.has_destage_work(committed);
@@ -325,7 +337,7 @@ impl Store {
         while at < self.garbage.len() {
             let garbage = &self.garbage[at];
             let busy = garbage.key.is_some_and(|key| {
-                self.running.values().any(|running| matches!(running, Running::Destage(run) if run.key == key))
+                self.running.values().any(|running| running.is_of(key))
                     || self.io.values().any(|kind| matches!(kind, IoKind::Direct(of, _) if *of == key))
             });
             if garbage.after > self.committed || busy || self.running.len() >= self.limits.jobs_max {

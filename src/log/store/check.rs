@@ -25,8 +25,10 @@ use super::boot::meta::{BOOT_FILES, BootFile, BootMeta, read_boot_file};
 use super::checkpoint::{CheckpointImage, Decoded, FORMAT};
 use super::jobs::data;
 use crate::io::{FileId, IoError, Job, OWN_DIR, Op, OpOk, OpResult, Step};
+pub(super) use index::IndexCheck;
 use journal::JournalCheck;
 use log::LogCheck;
+pub(super) use walk::Walk;
 
 /// How a directory is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

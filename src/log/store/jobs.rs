@@ -3,16 +3,18 @@
 
 mod cold;
 mod files;
+mod index;
 mod locate;
 mod time;
 
 pub use cold::ColdRead;
-pub(super) use cold::{ColdPlace, ColdSource};
+pub(super) use cold::{ColdPlace, ColdSource, ColdStart, Verified};
 pub use files::RemoveSpec;
 pub(super) use files::{
     CheckpointJob, DestageJob, IndexWrite, JournalFileJob, PrepareSpec, RemoveJob, checkpoint_ops, metadata_file,
     metadata_owner, metadata_text,
 };
+pub(super) use index::{IndexJob, IndexSpec, index_file_ops};
 pub use time::TimeRead;
 pub(super) use time::{TimeSegment, TimeTarget};
 
@@ -53,15 +55,21 @@ pub struct ReadDone {
     /// The batches; empty when the first one is larger than allowed or nothing lies below the limit.
     pub result: Result<ReadReady, ReadFailure>,
     pub(super) next: Option<ColdPlace>,
+    /// What of the file was read and found good.
+    pub(super) verified: Option<Verified>,
+    /// The segment whose index files are not what they should be.
+    pub(super) suspect: Option<i64>,
 }
 
-/// What a [`TimeRead`] found.
+/// What a [`TimeRead`] found. Give it to `Store::note_search` before it is used.
 #[derive(Clone, Debug)]
 pub struct TimeDone {
     /// The log.
     pub key: LogKey,
     /// The record; none when no record is that young.
     pub result: Result<Option<TimestampOffset>, ReadFailure>,
+    /// The segment whose index files are not what they should be.
+    pub(super) suspect: Option<i64>,
 }
 
 /// The outcome of one of the store's own jobs.
@@ -72,6 +80,8 @@ pub type OwnDone = Result<OwnOk, IoError>;
 pub enum OwnOk {
     /// Done.
     Done,
+    /// The index files are made; so many bytes they have, and this is the timestamp of the last entry.
+    Index { index_bytes: u32, time_bytes: u32, last_timestamp: Option<i64> },
     /// Nothing was done: the folder is still another topic's, whose removal is under way. Try again.
     Busy,
     /// The volume was measured.
@@ -87,6 +97,7 @@ enum Kind {
     Cold(Box<cold::ColdJob>),
     Time(Box<time::TimeJob>),
     Destage(Box<DestageJob>),
+    Index(Box<IndexJob>),
     JournalFile(JournalFileJob),
     Checkpoint(Box<CheckpointJob>),
     Remove(RemoveJob),
@@ -107,6 +118,10 @@ impl StoreJob {
 
     pub(super) fn destage(job: DestageJob) -> StoreJob {
         StoreJob(Kind::Destage(Box::new(job)))
+    }
+
+    pub(super) fn index(job: IndexJob) -> StoreJob {
+        StoreJob(Kind::Index(Box::new(job)))
     }
 
     pub(super) fn journal_file(job: JournalFileJob) -> StoreJob {
@@ -134,6 +149,7 @@ impl Job for StoreJob {
             Kind::Cold(job) => map(job.step(results), StoreJobOutput::Read),
             Kind::Time(job) => map(job.step(results), StoreJobOutput::Time),
             Kind::Destage(job) => map(job.step(results), StoreJobOutput::Own),
+            Kind::Index(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::JournalFile(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Checkpoint(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Remove(job) => map(job.step(results), StoreJobOutput::Own),

@@ -7,29 +7,64 @@ use smallvec::SmallVec;
 
 use super::Store;
 use super::api::{Extent, LogKey, ReadPlan, ReadReady, TimeLookup};
-use super::index::MaxTimestamp;
-use super::jobs::{ColdPlace, ColdRead, ColdSource, ReadDone, ReadFailure, TimeRead, TimeSegment, TimeTarget};
+use super::index::{IndexEntry, MaxTimestamp};
+use super::jobs::{
+    ColdPlace, ColdRead, ColdSource, ColdStart, ReadDone, ReadFailure, TimeDone, TimeRead, TimeSegment, TimeTarget,
+    Verified,
+};
 use super::segment::{Log, Segment};
 use crate::batch::walk_batches;
 
 /// Places that sequential readers of one log come back to, at most.
 const CURSORS_MAX: usize = 8;
 
-/// Where recent cold reads ended, the newest last.
+/// Ranges of one log that were verified, at most; the oldest is forgotten.
+const VERIFIED_MAX: usize = 32;
+
+/// What recent cold reads leave behind.
 #[derive(Clone, Debug, Default)]
-pub struct Cursors(SmallVec<[ColdPlace; 2]>);
+pub struct Cursors {
+    /// Where they ended, the newest last.
+    places: SmallVec<[ColdPlace; 2]>,
+    /// What they found good, the newest last. Bytes of a segment's file are written once, so a range stays what it is.
+    verified: SmallVec<[Verified; 1]>,
+}
 
 impl Cursors {
     fn find(&self, segment: i64, offset: i64) -> Option<ColdPlace> {
-        self.0.iter().find(|place| place.segment == segment && place.offset == offset).copied()
+        self.places.iter().find(|place| place.segment == segment && place.offset == offset).copied()
     }
 
     fn push(&mut self, place: ColdPlace) {
-        self.0.retain(|known| *known != place);
-        if self.0.len() == CURSORS_MAX {
-            self.0.remove(0);
+        self.places.retain(|known| *known != place);
+        if self.places.len() == CURSORS_MAX {
+            self.places.remove(0);
         }
-        self.0.push(place);
+        self.places.push(place);
+    }
+
+    /// The verified range that goes on behind `position`.
+    fn verified(&self, segment: i64, position: u32) -> Option<Verified> {
+        let mine = |range: &&Verified| range.segment == segment && (range.from..range.to).contains(&position);
+        self.verified.iter().find(mine).copied()
+    }
+
+    /// Notes a range, joined with what it touches.
+    fn note_verified(&mut self, mut range: Verified) {
+        self.verified.retain(|known| {
+            if known.segment != range.segment || known.from > range.to || range.from > known.to {
+                return true;
+            }
+            range.from = range.from.min(known.from);
+            if known.to > range.to {
+                (range.to, range.to_offset) = (known.to, known.to_offset);
+            }
+            false
+        });
+        if self.verified.len() == VERIFIED_MAX {
+            self.verified.remove(0);
+        }
+        self.verified.push(range);
     }
 }
 
@@ -64,7 +99,9 @@ impl Store {
         }
         let Some(segment) = log.segment_of(from_offset) else { return ReadPlan::OutOfRange };
         let (source, pending) = log.cold_source(segment, from_offset);
-        let start = log.cursors.find(segment.base_offset, from_offset).or(pending);
+        let exact = log.cursors.find(segment.base_offset, from_offset);
+        let start = exact.map_or(pending, |place| ColdStart::Exact(place.position));
+        let verified = exact.and_then(|place| log.cursors.verified(segment.base_offset, place.position));
         ReadPlan::Cold(ColdRead {
             key,
             from_offset,
@@ -72,24 +109,38 @@ impl Store {
             max_bytes,
             at_least_one,
             want_file: false,
+            epochs: Vec::new(),
             source,
             start,
+            verified,
         })
     }
 
-    /// Learns from a finished cold read where the next one begins.
+    /// Learns from a finished cold read where the next one begins, what of the file is good, and what is not.
     pub fn note_read(&mut self, done: &ReadDone) {
         if let Err(failure) = &done.result {
             self.note_failed_read(done.key, failure);
         }
-        let Some(place) = done.next else { return };
-        if let Some(log) = self.log_mut(done.key) {
-            log.cursors.push(place);
+        if let Some(segment) = done.suspect {
+            self.mend_index(done.key, segment);
+        }
+        let Some(log) = self.log_mut(done.key) else { return };
+        done.next.into_iter().for_each(|place| log.cursors.push(place));
+        done.verified.into_iter().for_each(|range| log.cursors.note_verified(range));
+    }
+
+    /// Learns from a finished search by time.
+    pub fn note_search(&mut self, done: &TimeDone) {
+        if let Err(failure) = &done.result {
+            self.note_failed_read(done.key, failure);
+        }
+        if let Some(segment) = done.suspect {
+            self.mend_index(done.key, segment);
         }
     }
 
     /// Tells the operator that a log cannot be read, once for each log.
-    pub fn note_failed_read(&mut self, key: LogKey, failure: &ReadFailure) {
+    fn note_failed_read(&mut self, key: LogKey, failure: &ReadFailure) {
         let Some(log) = self.log_mut(key).filter(|log| !log.unreadable && *failure != ReadFailure::Gone) else {
             return;
         };
@@ -178,28 +229,31 @@ impl Log {
 
     /// What a job needs to read a segment's file; and where the batch of `from_offset` begins at the earliest, when the
     /// index entries in memory say it.
-    fn cold_source(&self, segment: &Segment, from_offset: i64) -> (ColdSource, Option<ColdPlace>) {
+    fn cold_source(&self, segment: &Segment, from_offset: i64) -> (ColdSource, ColdStart) {
         let relative = from_offset - segment.base_offset;
-        let after = segment.index.pending.partition_point(|entry| i64::from(entry.relative_offset) <= relative);
+        let is_before =
+            |entry: &IndexEntry| i64::from(entry.relative_offset) <= relative && entry.position < segment.destaged;
+        let after = segment.index.pending.partition_point(is_before);
         let known = after.checked_sub(1).and_then(|at| segment.index.pending.get(at));
-        let known = known.filter(|entry| entry.position < segment.destaged);
-        let place =
-            known.map(|entry| ColdPlace { segment: segment.base_offset, position: entry.position, offset: i64::MIN });
+        let start = known.map_or(ColdStart::Unknown, |entry| ColdStart::Ends {
+            position: entry.position,
+            last_offset: segment.base_offset + i64::from(entry.relative_offset),
+        });
         let source = ColdSource {
             dir: std::sync::Arc::clone(&self.dir),
             segment: segment.base_offset,
             file_end: segment.destaged,
             tail: self.cold_tail(segment),
-            index_bytes: if place.is_some() { 0 } else { segment.index.index_bytes },
+            index_bytes: segment.index.index_bytes,
+            interval_bytes: self.config.index_interval_bytes,
         };
-        (source, place)
+        (source, start)
     }
 
     fn time_segment(&self, segment: &Segment, committed: u64) -> TimeSegment {
         let (source, _) = self.cold_source(segment, segment.base_offset);
         let runs = self.undestaged(segment, committed).filter(|run| run.whole);
         let runs: Vec<Bytes> = runs.map(|run| run.bytes.clone()).collect();
-        let source = ColdSource { index_bytes: segment.index.index_bytes, ..source };
         TimeSegment { source, time_bytes: segment.index.time_bytes, runs }
     }
 }

@@ -232,9 +232,7 @@ impl Shard {
                 self.on_load_read(ticket, done.result);
             }
             (StoreJobOutput::Time(done), JobOf::Asked(asked)) => {
-                if let Err(failure) = &done.result {
-                    self.logs.store.note_failed_read(done.key, failure);
-                }
+                self.logs.store.note_search(&done);
                 self.on_time_found(asked, done.result);
             }
             _ => unreachable!("a job yields what its kind yields"),

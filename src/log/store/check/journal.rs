@@ -133,8 +133,9 @@ impl JournalCheck {
             }
             State::Headless(no) => {
                 let bytes = data(results.into_iter().next())?;
+                let known = self.beyond > 0;
                 self.note_beyond(&bytes, 0);
-                if self.beyond > 0 {
+                if !known && self.beyond > 0 {
                     self.end = (no, 0);
                 }
                 Ok(self.next_file(report))
@@ -143,11 +144,11 @@ impl JournalCheck {
                 if let Some(direct) = unproven.pop() {
                     match data(results.into_iter().next()) {
                         Ok(bytes) => self.replay.prove(&direct, &bytes),
-                        Err(error) if error.is_not_found() => {}
+                        Err(error) if error.is_not_found() => self.replay.prove(&direct, &[]),
                         Err(error) => return Err(error.into()),
                     }
                 }
-                Ok(next_proof(unproven))
+                Ok(self.next_proof(unproven))
             }
             State::Over => Ok(Next::Done),
         }
@@ -223,7 +224,8 @@ impl JournalCheck {
         }
         let Some((commit, header)) = self.held.take() else { return Next::Done };
         let Some(entries) = entries_of(&commit, &header) else { return Next::Done };
-        next_proof(self.replay.apply_last(&commit, &entries))
+        let unproven = self.replay.apply_last(&commit, &entries);
+        self.next_proof(unproven)
     }
 
     fn report_damage(&self, report: &mut CheckReport) {
@@ -261,12 +263,15 @@ impl JournalCheck {
         }
         std::mem::take(&mut self.replay.logs).into_values().collect()
     }
-}
 
-fn next_proof(unproven: Vec<Unproven>) -> Next {
-    let Some(last) = unproven.last() else { return Next::Done };
-    let at = block_floor(last.position);
-    let file = crate::store::segment_file(&last.dir, last.segment);
-    let op = Op::Read { file, at: u64::from(at), len: last.block_end - at, direct: false };
-    Next::Do(vec![op], State::Proof(unproven))
+    fn next_proof(&mut self, unproven: Vec<Unproven>) -> Next {
+        let Some(last) = unproven.last() else {
+            self.replay.apply_after_direct();
+            return Next::Done;
+        };
+        let at = block_floor(last.position);
+        let file = crate::store::segment_file(&last.dir, last.segment);
+        let op = Op::Read { file, at: u64::from(at), len: last.block_end - at, direct: false };
+        Next::Do(vec![op], State::Proof(unproven))
+    }
 }

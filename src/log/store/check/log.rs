@@ -9,7 +9,7 @@ use super::index::{BadEntry, IndexCheck};
 use super::walk::{Lost, Walk};
 use super::{CheckError, CheckReport, LogSeen, Severity, names};
 use crate::io::{Durability, FileId, Op, OpOk, OpResult, SegmentFile, Step};
-use crate::store::jobs::{data, metadata_file, metadata_owner, metadata_text};
+use crate::store::jobs::{data, index_file_ops, metadata_file, metadata_owner, metadata_text};
 use crate::store::segment::{Log, Phase, Segment};
 
 /// What is read of a segment at once.
@@ -296,19 +296,7 @@ impl LogCheck {
         if !closed && !same {
             return Next::Go(State::Next);
         }
-        let mut ops = Vec::new();
-        for (kind, bytes) in [(SegmentFile::Index, index), (SegmentFile::TimeIndex, times)] {
-            let file = self.file(kind);
-            let len = bytes.len() as u64;
-            ops.push(Op::Allocate { file: file.clone(), len: 0, zeros: false });
-            if len > 0 {
-                let file = file.clone();
-                ops.push(Op::Write { file, at: 0, bytes, direct: false, durability: Durability::Written });
-            }
-            ops.push(Op::Truncate { file: file.clone(), len });
-            ops.push(Op::Sync { file });
-        }
-        ops.push(Op::SyncDir { dir: self.log.dir.clone() });
+        let ops = index_file_ops(&self.log.dir, segment.base_offset, index, times);
         Next::Do(ops, State::Repaired(first))
     }
 

@@ -1,4 +1,9 @@
 //! The cold read: from an offset to whole batches of one segment, or to the range of the file that holds them.
+//!
+//! Nothing leaves unchecked: every batch that is walked over has its checksum, its offset (which the checksum does not cover) and its
+//! leader epoch looked at. Only a range that this process has read in that way since the segment's file was last written may be named
+//! as a file range instead, to be sent without another look. An entry of the offset index counts once the batch at its place is the
+//! one it names; where it is not, an earlier entry is taken, and the index is suspect.
 //! Must never touch: the hot cache, offsets above the limit it was given.
 
 use bytes::Bytes;
@@ -6,9 +11,9 @@ use coretide_stdx::aligned::BLOCK_BYTES;
 use smallvec::smallvec;
 
 pub use super::locate::ColdSource;
-use super::locate::{CHUNK_BYTES, Search, SearchStep};
+use super::locate::{CHUNK_BYTES, Expect, Look, Search, SearchStep, find_batch, look};
 use super::{Kind, ReadDone, ReadFailure, StoreJob, data};
-use crate::batch::{check_crc, peek_header, walk_batches};
+use crate::batch::peek_header;
 use crate::io::{Op, OpResult, SegmentFile, Step};
 use crate::store::api::{Extent, LogKey, ReadReady};
 use crate::store::index::{self, INDEX_ENTRY_BYTES};
@@ -16,13 +21,38 @@ use crate::store::index::{self, INDEX_ENTRY_BYTES};
 /// Bytes of one cold read at most, whatever was asked.
 const READ_MAX_BYTES: usize = 16 << 20;
 
+/// A search that ends more index intervals than this before the batch, and more bytes, was misled by a wrong entry.
+const INTERVALS_MAX: u32 = 64;
+const MISLED_BYTES: u32 = 256 << 10;
+
 /// A place where a batch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColdPlace {
     pub segment: i64,
     pub position: u32,
-    /// All earlier batches end below this offset; the batch here holds it when the place is exact.
+    /// The batch's first offset.
     pub offset: i64,
+}
+
+/// A range of whole batches in a segment's file that were read and found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    pub segment: i64,
+    pub from: u32,
+    pub to: u32,
+    /// The first offset behind it.
+    pub to_offset: i64,
+}
+
+/// What is known of the place where a read begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColdStart {
+    /// The index must say.
+    Unknown,
+    /// The batch here begins with the offset wanted.
+    Exact(u32),
+    /// At or before the batch: a batch here ends with this offset.
+    Ends { position: u32, last_offset: i64 },
 }
 
 /// A read of whole batches from one segment on disk.
@@ -40,15 +70,21 @@ pub struct ColdRead {
     pub at_least_one: bool,
     /// Only locate, where the range allows it: the answer may hold [`Extent::File`] for splice.
     pub want_file: bool,
+    /// From which offset on batches carry which leader epoch, ascending. Where it says nothing, any epoch is good.
+    pub epochs: Vec<(i64, i32)>,
     pub(in crate::store) source: ColdSource,
-    /// A place at or before the batch, if one is known.
-    pub(in crate::store) start: Option<ColdPlace>,
+    pub(in crate::store) start: ColdStart,
+    /// What of the file was verified already around the start.
+    pub(in crate::store) verified: Option<Verified>,
 }
 
 impl ColdRead {
     /// The job that does it.
     pub fn into_job(self) -> StoreJob {
-        StoreJob(Kind::Cold(Box::new(ColdJob { spec: self, at: 0, state: State::Begin })))
+        let expect = Expect::Base(self.source.segment);
+        let job =
+            ColdJob { spec: self, at: 0, expect, doubted: None, searched: None, skipped_bytes: 0, state: State::Begin };
+        StoreJob(Kind::Cold(Box::new(job)))
     }
 }
 
@@ -59,9 +95,11 @@ enum State {
     Start(Search),
     /// In the offset index, by position: the last batch border that the range may end at.
     FileEnd(Search),
-    /// Both ends of the range, to see their headers.
+    /// The header at the front of the range, and the one behind it if the range's end is the index's word, which says that
+    /// the batch there ends with this offset.
     FileCheck {
         end: u32,
+        last_offset: Option<i64>,
     },
     /// A window of the log that begins here and was asked with this many bytes from the start on.
     Scan {
@@ -75,15 +113,26 @@ pub struct ColdJob {
     spec: ColdRead,
     /// A batch begins here.
     at: u32,
+    /// Which one.
+    expect: Expect,
+    /// The place of an index entry that did not hold the batch it names.
+    doubted: Option<u32>,
+    /// Where the index said to begin.
+    searched: Option<u32>,
+    /// The largest batch that was walked over since.
+    skipped_bytes: usize,
     state: State,
 }
 
 /// What a walk over a window came to.
 #[allow(clippy::large_enum_variant)] // lives for one call
 enum Walked {
-    Done(ReadReady, u32),
+    /// The batches, where they begin in the segment, and where they end.
+    Done(ReadReady, u32, u32),
     /// Another window is needed, from `at` on, of this many bytes.
     More(usize),
+    /// The batch that the index named is not there.
+    Distrust(i64),
 }
 
 fn offset_key(entry: &[u8]) -> Option<i64> {
@@ -99,8 +148,24 @@ impl ColdJob {
     pub fn step(&mut self, results: Vec<OpResult>) -> Step<ReadDone> {
         match self.advance(results) {
             Ok(step) => step,
-            Err(failure) => Step::Done(ReadDone { key: self.spec.key, result: Err(failure), next: None }),
+            Err(failure) => self.done(Err(failure), None, None),
         }
+    }
+
+    fn done(
+        &self,
+        result: Result<ReadReady, ReadFailure>,
+        next: Option<ColdPlace>,
+        verified: Option<Verified>,
+    ) -> Step<ReadDone> {
+        // An entry that names a damaged batch is right.
+        let damaged = match &result {
+            Err(ReadFailure::Corrupt { at, .. }) => Some(*at),
+            _ => None,
+        };
+        let suspect = self.doubted.is_some_and(|place| damaged != Some(u64::from(place)));
+        let suspect = suspect.then_some(self.spec.source.segment);
+        Step::Done(ReadDone { key: self.spec.key, result, next, verified, suspect })
     }
 
     fn advance(&mut self, results: Vec<OpResult>) -> Result<Step<ReadDone>, ReadFailure> {
@@ -109,23 +174,28 @@ impl ColdJob {
             State::Begin => self.begin(),
             State::Start(search) => match search.step(results.next())? {
                 SearchStep::Read(op) => Ok(Step::Do(vec![op])),
-                SearchStep::Found(entry) => {
-                    let found = entry.as_deref().and_then(index::read_entry);
-                    self.at = self.at.max(found.map_or(0, |(_, position)| position));
+                SearchStep::Found(found) => {
+                    if found.short {
+                        self.doubted = Some(u32::MAX);
+                    }
+                    let entry = found.entry.as_deref().and_then(index::read_entry);
+                    self.start_at(entry);
                     self.scan(CHUNK_BYTES)
                 }
             },
             State::FileEnd(search) => match search.step(results.next())? {
                 SearchStep::Read(op) => Ok(Step::Do(vec![op])),
-                SearchStep::Found(entry) => {
-                    let end = entry.as_deref().and_then(index::read_entry).map_or(0, |(_, position)| position);
-                    self.check_file(end)
+                SearchStep::Found(found) => {
+                    let entry = found.entry.as_deref().and_then(index::read_entry);
+                    let (relative, end) = entry.unwrap_or_default();
+                    self.check_file(end, Some(self.spec.source.segment + i64::from(relative)))
                 }
             },
-            State::FileCheck { end } => {
-                let end = *end;
-                let (first, last) = (data(results.next())?, data(results.next())?);
-                self.file_or_scan(end, &first, &last)
+            State::FileCheck { end, last_offset } => {
+                let (end, last_offset) = (*end, *last_offset);
+                let first = data(results.next())?;
+                let last = results.next().map_or(Ok(Bytes::new()), |result| data(Some(result)))?;
+                self.file_or_scan(end, last_offset, &first, &last)
             }
             State::Scan { start, asked } => {
                 let (start, asked) = (*start, *asked);
@@ -142,25 +212,43 @@ impl ColdJob {
     fn begin(&mut self) -> Result<Step<ReadDone>, ReadFailure> {
         self.spec.max_bytes = self.spec.max_bytes.min(READ_MAX_BYTES);
         let spec = &self.spec;
-        let source = &spec.source;
-        let relative = spec.from_offset - source.segment;
-        let file = source.file(SegmentFile::Index);
         match spec.start {
-            Some(place) if place.offset == spec.from_offset => {
-                self.at = place.position;
-                if !spec.want_file {
-                    return self.scan(0);
+            ColdStart::Exact(position) => {
+                (self.at, self.expect) = (position, Expect::Base(spec.from_offset));
+                let Some(verified) = spec.verified.filter(|_| spec.want_file) else { return self.scan(0) };
+                let target = position.saturating_add(spec.max_bytes as u32);
+                if verified.to <= target {
+                    return self.check_file(verified.to, None);
                 }
-                let target = i64::from(place.position) + spec.max_bytes as i64;
-                let search = Search::new(file, source.index_bytes, INDEX_ENTRY_BYTES, position_key, target);
+                let (file, bytes) = (spec.source.file(SegmentFile::Index), spec.source.index_bytes);
+                let search = Search::new(file, bytes, INDEX_ENTRY_BYTES, position_key, i64::from(target));
                 self.search(State::FileEnd, search)
             }
-            known => {
-                self.at = known.map_or(0, |place| place.position);
-                let search = Search::new(file, source.index_bytes, INDEX_ENTRY_BYTES, offset_key, relative);
-                self.search(State::Start, search)
+            ColdStart::Ends { position, last_offset } => {
+                (self.at, self.expect) = (position, Expect::Last(last_offset));
+                self.scan(CHUNK_BYTES)
             }
+            ColdStart::Unknown => self.search_start(spec.from_offset - spec.source.segment),
         }
+    }
+
+    /// Looks for the last entry up to a relative offset.
+    fn search_start(&mut self, relative: i64) -> Result<Step<ReadDone>, ReadFailure> {
+        let source = &self.spec.source;
+        let file = source.file(SegmentFile::Index);
+        let search = Search::new(file, source.index_bytes, INDEX_ENTRY_BYTES, offset_key, relative);
+        self.search(State::Start, search)
+    }
+
+    fn start_at(&mut self, entry: Option<(u32, u32)>) {
+        let source = &self.spec.source;
+        (self.at, self.expect) = match entry {
+            Some((relative, position)) if position < source.file_end => {
+                (position, Expect::Indexed(source.segment + i64::from(relative)))
+            }
+            _ => (0, Expect::Base(source.segment)),
+        };
+        (self.searched, self.skipped_bytes) = (Some(self.at), 0);
     }
 
     fn search(&mut self, state: fn(Search) -> State, search: Search) -> Result<Step<ReadDone>, ReadFailure> {
@@ -191,15 +279,32 @@ impl ColdJob {
     fn scanned(&mut self, start: u32, asked: usize, bytes: &Bytes) -> Result<Step<ReadDone>, ReadFailure> {
         match self.walk(start, asked, bytes)? {
             Walked::More(want) => self.window(want),
-            Walked::Done(ready, next) => {
-                let key = self.spec.key;
+            Walked::Distrust(last_offset) => {
+                self.doubted = Some(self.at);
+                self.search_start(last_offset - self.spec.source.segment - 1)
+            }
+            Walked::Done(ready, from, to) => {
                 let segment = self.spec.source.segment;
-                let offset = ready.next_offset;
-                let place = ColdPlace { segment, position: next, offset };
+                let far = MISLED_BYTES.max(self.spec.source.interval_bytes.saturating_mul(INTERVALS_MAX));
+                let far = far.saturating_add(self.skipped_bytes as u32);
+                if ready.bytes > 0 && self.searched.is_some_and(|place| from - place > far) {
+                    self.doubted.get_or_insert(u32::MAX);
+                }
+                let to_offset = ready.next_offset;
+                let place = ColdPlace { segment, position: to, offset: to_offset };
                 let next = (ready.bytes > 0).then_some(place);
-                Ok(Step::Done(ReadDone { key, result: Ok(ready), next }))
+                let in_file = ready.bytes > 0 && to <= self.spec.source.file_end;
+                let verified = in_file.then_some(Verified { segment, from, to, to_offset });
+                Ok(self.done(Ok(ready), next, verified))
             }
         }
+    }
+
+    fn look(&self, rest: &[u8], position: u32, expect: Expect) -> Look {
+        let found = look(rest, (self.spec.source.end() - position) as usize, expect);
+        let Look::Batch(header) = found else { return found };
+        let known = self.spec.epochs.iter().rev().find(|(from, _)| *from <= header.base_offset);
+        if known.is_some_and(|(_, epoch)| *epoch != header.leader_epoch) { Look::Bad } else { found }
     }
 
     /// Takes the batches asked for from a window that holds `at`.
@@ -208,62 +313,82 @@ impl ColdJob {
         let source = &spec.source;
         let from = (self.at - start) as usize;
         let mut ready = ReadReady::default();
-        let mut first = None;
-        let mut walk = walk_batches(bytes.get(from..).ok_or_else(|| source.corrupt(self.at))?);
-        let mut full = false;
-        for (position, header) in walk.by_ref() {
-            let at = from + position;
+        // Where the first batch taken lies, and its offset.
+        let mut first: Option<(usize, i64)> = None;
+        let (mut at, mut expect, mut full) = (from, self.expect, false);
+        let mut skipped_bytes = self.skipped_bytes;
+        loop {
+            let rest = bytes.get(at..).ok_or_else(|| source.corrupt(start + at as u32))?;
+            let header = match self.look(rest, start + at as u32, expect) {
+                Look::Cut => break,
+                Look::Batch(header) if first.is_some() || header.base_offset <= spec.from_offset => header,
+                _ if first.is_some() => {
+                    full = true;
+                    break;
+                }
+                _ => {
+                    if let Expect::Indexed(last_offset) = expect {
+                        return Ok(Walked::Distrust(last_offset));
+                    }
+                    // A batch that is not asked for may be damaged: the one that is may still be whole behind it.
+                    let wanted = expect.at_least()..=spec.from_offset;
+                    let found = find_batch(rest, wanted).ok_or_else(|| source.corrupt(start + at as u32))?;
+                    at += found.0;
+                    expect = Expect::Base(found.1);
+                    continue;
+                }
+            };
+            let size = header.total_bytes();
+            expect = Expect::Base(header.next_offset());
             if first.is_none() && header.last_offset() < spec.from_offset {
+                at += size;
+                skipped_bytes = skipped_bytes.max(size);
                 continue;
             }
-            let size = header.total_bytes();
             let over = ready.bytes + size > spec.max_bytes && !(ready.bytes == 0 && spec.at_least_one);
             if header.next_offset() > spec.limit_offset || over {
                 full = true;
                 break;
             }
-            if check_crc(&bytes[at..]).is_err() {
-                if ready.bytes > 0 {
-                    full = true;
-                    break;
-                }
-                return Err(source.corrupt(start + at as u32));
-            }
-            first.get_or_insert(at);
+            first.get_or_insert((at, header.base_offset));
             if ready.bytes == 0 {
                 ready.first_batch_bytes = size;
             }
             ready.bytes += size;
             ready.next_offset = header.next_offset();
+            at += size;
         }
-        let walked = from + walk.position();
+        self.skipped_bytes = skipped_bytes;
         let window_end = start + bytes.len() as u32;
         if full || window_end >= source.end() {
-            if !full && first.is_none() && start + walked as u32 != source.end() {
-                return Err(source.corrupt(start + walked as u32));
+            if !full && first.is_none() && start + at as u32 != source.end() {
+                return Err(source.corrupt(start + at as u32));
             }
             return Ok(finish(ready, first, start, bytes));
         }
         // The window ended in the middle of a batch.
-        let next = peek_header(&bytes[walked..]).map_or(CHUNK_BYTES, |header| header.total_bytes());
+        let next = peek_header(&bytes[at..]).map_or(CHUNK_BYTES, |header| header.total_bytes());
         match first {
             None => {
-                if walked == from && asked >= next + BLOCK_BYTES {
-                    return Err(source.corrupt(start + walked as u32));
+                if at == from && asked >= next + BLOCK_BYTES {
+                    return Err(source.corrupt(start + at as u32));
                 }
-                self.at = start + walked as u32;
+                (self.at, self.expect) = (start + at as u32, expect);
                 Ok(Walked::More(next.max(CHUNK_BYTES) + BLOCK_BYTES))
             }
-            Some(at) if ready.bytes + next <= spec.max_bytes && (at > from || asked < spec.max_bytes) => {
-                self.at = start + at as u32;
-                Ok(Walked::More(spec.max_bytes + BLOCK_BYTES))
+            Some((place, offset))
+                if ready.bytes + next <= spec.max_bytes && (place > from || asked < spec.max_bytes) =>
+            {
+                (self.at, self.expect) = (start + place as u32, Expect::Base(offset));
+                Ok(Walked::More(self.spec.max_bytes + BLOCK_BYTES))
             }
             Some(_) => Ok(finish(ready, first, start, bytes)),
         }
     }
 
-    fn check_file(&mut self, end: u32) -> Result<Step<ReadDone>, ReadFailure> {
-        if end <= self.at || end >= self.spec.source.file_end {
+    /// Looks at the ends of a range of the file that was verified before.
+    fn check_file(&mut self, end: u32, last_offset: Option<i64>) -> Result<Step<ReadDone>, ReadFailure> {
+        if end <= self.at || end > self.spec.source.file_end {
             return self.scan(0);
         }
         let block = |at: u32| {
@@ -271,21 +396,34 @@ impl ColdJob {
             let file = self.spec.source.file(SegmentFile::Log);
             Op::Read { file, at: u64::from(start), len: 2 * BLOCK_BYTES as u32, direct: true }
         };
-        let ops = vec![block(self.at), block(end)];
-        self.state = State::FileCheck { end };
+        let mut ops = vec![block(self.at)];
+        ops.extend(last_offset.map(|_| block(end)));
+        self.state = State::FileCheck { end, last_offset };
         Ok(Step::Do(ops))
     }
 
-    fn file_or_scan(&mut self, end: u32, first: &Bytes, last: &Bytes) -> Result<Step<ReadDone>, ReadFailure> {
+    fn file_or_scan(
+        &mut self,
+        end: u32,
+        last_offset: Option<i64>,
+        first: &Bytes,
+        last: &Bytes,
+    ) -> Result<Step<ReadDone>, ReadFailure> {
+        let spec = &self.spec;
         let header_at = |bytes: &Bytes, at: u32| {
             let within = at as usize % BLOCK_BYTES;
             bytes.get(within..).and_then(|bytes| peek_header(bytes).ok())
         };
-        let (Some(begin), Some(behind)) = (header_at(first, self.at), header_at(last, end)) else {
-            return self.scan(0);
+        let begin = header_at(first, self.at).filter(|header| header.base_offset == spec.from_offset);
+        let end_offset = match last_offset {
+            None => spec.verified.map(|verified| verified.to_offset),
+            Some(named) => {
+                let behind = header_at(last, end).filter(|header| header.last_offset() == named);
+                behind.map(|header| header.base_offset)
+            }
         };
-        let spec = &self.spec;
-        if behind.base_offset > spec.limit_offset || begin.last_offset() < spec.from_offset {
+        let (Some(begin), Some(end_offset)) = (begin, end_offset) else { return self.scan(0) };
+        if end_offset > spec.limit_offset {
             return self.scan(0);
         }
         let len = end - self.at;
@@ -294,16 +432,16 @@ impl ColdJob {
             extents: smallvec![extent],
             bytes: len as usize,
             first_batch_bytes: begin.total_bytes(),
-            next_offset: behind.base_offset,
+            next_offset: end_offset,
         };
-        let place = ColdPlace { segment: spec.source.segment, position: end, offset: behind.base_offset };
-        Ok(Step::Done(ReadDone { key: spec.key, result: Ok(ready), next: Some(place) }))
+        let place = ColdPlace { segment: spec.source.segment, position: end, offset: end_offset };
+        Ok(self.done(Ok(ready), Some(place), None))
     }
 }
 
-fn finish(mut ready: ReadReady, first: Option<usize>, start: u32, bytes: &Bytes) -> Walked {
-    let Some(first) = first else { return Walked::Done(ReadReady::default(), start) };
+fn finish(mut ready: ReadReady, first: Option<(usize, i64)>, start: u32, bytes: &Bytes) -> Walked {
+    let Some((first, _)) = first else { return Walked::Done(ReadReady::default(), start, start) };
     let end = first + ready.bytes;
     ready.extents.push(Extent::Hot(bytes.slice(first..end)));
-    Walked::Done(ready, start + end as u32)
+    Walked::Done(ready, start + first as u32, start + end as u32)
 }

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use coretide_stdx::aligned::{BLOCK_BYTES, blocks_up};
 
 use super::{ReadFailure, data};
+use crate::batch::{BatchHeader, HEADER_BYTES, check_crc, peek_header};
 use crate::io::{FileId, Op, OpResult, SegmentFile};
 
 /// The least that a cold read asks the disk for.
@@ -22,6 +23,8 @@ pub struct ColdSource {
     pub file_end: u32,
     pub tail: Bytes,
     pub index_bytes: u32,
+    /// Batches this far apart have index entries, about.
+    pub interval_bytes: u32,
 }
 
 impl ColdSource {
@@ -68,12 +71,85 @@ impl ColdSource {
     }
 }
 
+/// Which batch must begin at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// The one with this first offset.
+    Base(i64),
+    /// The one that ends with this offset.
+    Last(i64),
+    /// The same, but only an index file says so.
+    Indexed(i64),
+}
+
+impl Expect {
+    fn is_met(self, header: &BatchHeader) -> bool {
+        match self {
+            Expect::Base(offset) => header.base_offset == offset,
+            Expect::Last(offset) | Expect::Indexed(offset) => header.last_offset() == offset,
+        }
+    }
+
+    /// No batch from here on begins below this.
+    pub fn at_least(self) -> i64 {
+        match self {
+            Expect::Base(offset) => offset,
+            Expect::Last(_) | Expect::Indexed(_) => 0,
+        }
+    }
+}
+
+/// What lies at a place where a batch should begin.
+#[allow(clippy::large_enum_variant)] // lives for one call
+#[derive(Clone, Copy, Debug)]
+pub enum Look {
+    /// The batch expected, whole, its checksum good.
+    Batch(BatchHeader),
+    /// Perhaps that; more bytes must be seen.
+    Cut,
+    /// Something else.
+    Bad,
+}
+
+/// Looks at the front of `bytes`; `left`: so many bytes of batches there are from here on, in memory or not.
+pub fn look(bytes: &[u8], left: usize, expect: Expect) -> Look {
+    let seen = &bytes[..bytes.len().min(left)];
+    if seen.len() < HEADER_BYTES {
+        return if seen.len() < left || left == 0 { Look::Cut } else { Look::Bad };
+    }
+    match peek_header(seen) {
+        Ok(header) if header.total_bytes() > left || !expect.is_met(&header) => Look::Bad,
+        Ok(header) if header.total_bytes() > seen.len() => Look::Cut,
+        Ok(header) if check_crc(seen).is_ok() => Look::Batch(header),
+        _ => Look::Bad,
+    }
+}
+
+/// The first whole batch behind the front of `bytes` whose first offset is one of `offsets`: its place and that offset.
+pub fn find_batch(bytes: &[u8], offsets: std::ops::RangeInclusive<i64>) -> Option<(usize, i64)> {
+    (1..bytes.len().saturating_sub(HEADER_BYTES)).find_map(|at| {
+        let header = peek_header(&bytes[at..]).ok().filter(|header| offsets.contains(&header.base_offset))?;
+        check_crc(&bytes[at..]).ok().map(|_| (at, header.base_offset))
+    })
+}
+
 /// What a search wants next.
 pub enum SearchStep {
     /// Read this, and give the result to the next step.
     Read(Op),
+    /// The end.
+    Found(Found),
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct Found {
     /// The last entry whose key is not above the target; none when all are.
-    Found(Option<Bytes>),
+    pub entry: Option<Bytes>,
+    /// Its number in the file.
+    pub no: u32,
+    /// The file has fewer entries than it should.
+    pub short: bool,
 }
 
 /// A binary search for the last entry whose key is not above a target, in a file of equal entries sorted by that key.
@@ -87,8 +163,10 @@ pub struct Search {
     low: u32,
     high: u32,
     best: Option<Bytes>,
+    best_no: u32,
     reading: u32,
     leaf: bool,
+    short: bool,
 }
 
 impl Search {
@@ -103,18 +181,25 @@ impl Search {
             low: 0,
             high: bytes / entry_bytes,
             best: None,
+            best_no: 0,
             reading: 0,
             leaf: false,
+            short: false,
         }
     }
 
     /// Goes on with the result of the last read (none at first).
     pub fn step(&mut self, result: Option<OpResult>) -> Result<SearchStep, ReadFailure> {
-        if let Some(result) = result {
-            self.take(&data(Some(result))?);
+        match result.map(|result| data(Some(result))) {
+            None => {}
+            Some(Ok(read)) => self.take(&read),
+            // If the segment is gone, too, its log file will say so.
+            Some(Err(error)) if error.is_not_found() => self.end_short(),
+            Some(Err(error)) => return Err(error.into()),
         }
         if self.low >= self.high {
-            return Ok(SearchStep::Found(self.best.take()));
+            let found = Found { entry: self.best.take(), no: self.best_no, short: self.short };
+            return Ok(SearchStep::Found(found));
         }
         let left = self.high - self.low;
         self.leaf = left * self.entry_bytes <= INDEX_LEAF_BYTES;
@@ -130,6 +215,7 @@ impl Search {
             match (self.key)(entry) {
                 Some(key) if key <= self.target => {
                     self.best = Some(read.slice(at..at + self.entry_bytes as usize));
+                    self.best_no = self.reading;
                     self.low = self.reading + 1;
                 }
                 _ => {
@@ -140,9 +226,14 @@ impl Search {
             self.reading += 1;
             at += self.entry_bytes as usize;
         }
-        if self.leaf || at == 0 {
-            // All there was: a file that is shorter than it should be only costs a longer scan.
-            self.high = self.low;
+        if at == 0 || (self.leaf && self.low < self.high) {
+            self.end_short();
         }
+    }
+
+    /// A file that is shorter than it should be only costs a longer scan.
+    fn end_short(&mut self) {
+        self.short = true;
+        self.high = self.low;
     }
 }

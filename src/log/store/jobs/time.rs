@@ -1,13 +1,17 @@
 //! The search by time: time index, offset index, then batches, down to the record (KIP-79).
+//!
+//! An entry of the time index cannot be proved by looking at one batch. So the walk begins one entry before the one found, and both
+//! must ascend: then a single wrong entry, whatever it says, leads to a longer walk at most. Every batch walked over has its checksum
+//! and its offset looked at.
 //! Must never touch: offsets above the limit it was given.
 
 use bytes::Bytes;
 use coretide_stdx::aligned::BLOCK_BYTES;
 
-use super::locate::{CHUNK_BYTES, ColdSource, Search, SearchStep};
+use super::locate::{CHUNK_BYTES, ColdSource, Expect, Look, Search, SearchStep, look};
 use super::{Kind, ReadFailure, StoreJob, TimeDone, data};
-use crate::batch::{BatchHeader, check_crc, peek_header, walk_batches};
-use crate::io::{OpResult, SegmentFile, Step};
+use crate::batch::{BatchHeader, peek_header};
+use crate::io::{Op, OpResult, SegmentFile, Step};
 use crate::store::api::LogKey;
 use crate::store::index::{self, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES};
 use crate::timestamps::{TimestampOffset, find_by_timestamp, max_timestamp_offset};
@@ -47,7 +51,8 @@ pub struct TimeRead {
 impl TimeRead {
     /// The job that does it.
     pub fn into_job(self) -> StoreJob {
-        StoreJob(Kind::Time(Box::new(TimeJob { spec: self, segment: 0, at: 0, state: State::Begin })))
+        let (expect, state) = (Expect::Base(0), State::Begin);
+        StoreJob(Kind::Time(Box::new(TimeJob { spec: self, segment: 0, at: 0, expect, suspect: None, state })))
     }
 }
 
@@ -55,16 +60,34 @@ impl TimeRead {
 enum State {
     Begin,
     Times(Search),
+    /// The entry found, and the one before it.
+    TimePair,
     Offsets(Search),
-    Scan { start: u32, asked: usize },
+    Scan {
+        start: u32,
+        asked: usize,
+    },
 }
 
 #[derive(Debug)]
 pub struct TimeJob {
     spec: TimeRead,
     segment: usize,
+    /// A batch begins here.
     at: u32,
+    /// Which one.
+    expect: Expect,
+    suspect: Option<i64>,
     state: State,
+}
+
+/// What a walk came to.
+enum Walked {
+    Found(TimestampOffset),
+    /// Nothing up to here.
+    To(usize),
+    /// The batch that the index named is not there.
+    Distrust(i64),
 }
 
 fn time_key(entry: &[u8]) -> Option<i64> {
@@ -87,7 +110,7 @@ impl TimeJob {
     fn done(&self, result: Result<Option<TimestampOffset>, ReadFailure>) -> Step<TimeDone> {
         let limit = self.spec.limit_offset;
         let result = result.map(|found| found.filter(|found| found.offset < limit));
-        Step::Done(TimeDone { key: self.spec.key, result })
+        Step::Done(TimeDone { key: self.spec.key, result, suspect: self.suspect })
     }
 
     fn advance(&mut self, results: Vec<OpResult>) -> Result<Step<TimeDone>, ReadFailure> {
@@ -95,29 +118,62 @@ impl TimeJob {
         loop {
             let Some(segment) = self.spec.segments.get(self.segment) else { return Ok(self.done(Ok(None))) };
             let source = &segment.source;
+            let base = source.segment;
             match &mut self.state {
                 State::Begin => {
-                    self.at = 0;
                     self.state = match self.spec.target {
                         TimeTarget::AtLeast(timestamp) => {
                             let file = source.file(SegmentFile::TimeIndex);
                             State::Times(Search::new(file, segment.time_bytes, TIME_ENTRY_BYTES, time_key, timestamp))
                         }
-                        TimeTarget::MaxOf(offset) => offsets(source, offset - source.segment),
+                        TimeTarget::MaxOf(offset) => offsets(source, offset - base),
                     };
                 }
                 State::Times(search) => match search.step(result.take())? {
                     SearchStep::Read(op) => return Ok(Step::Do(vec![op])),
-                    SearchStep::Found(entry) => {
-                        let time = entry.as_deref().and_then(index::read_time);
-                        let relative = time.map_or(0, |time| i64::from(time.relative_offset));
-                        self.state = offsets(source, relative.max(self.spec.from_offset - source.segment));
+                    SearchStep::Found(found) => {
+                        if found.short {
+                            self.suspect = Some(base);
+                        }
+                        if let Some(before) = found.no.checked_sub(1) {
+                            self.state = State::TimePair;
+                            let file = self.spec.segments[self.segment].source.file(SegmentFile::TimeIndex);
+                            let at = u64::from(before) * TIME_ENTRY_BYTES as u64;
+                            let len = 2 * TIME_ENTRY_BYTES as u32;
+                            return Ok(Step::Do(vec![Op::Read { file, at, len, direct: false }]));
+                        }
+                        self.state = offsets(source, self.spec.from_offset - base);
                     }
                 },
+                State::TimePair => {
+                    let pair = data(result.take())?;
+                    let entries = (index::read_time(&pair), pair.get(TIME_ENTRY_BYTES..).and_then(index::read_time));
+                    let relative = match entries {
+                        (Some(before), Some(found))
+                            if before.timestamp < found.timestamp && before.relative_offset < found.relative_offset =>
+                        {
+                            i64::from(before.relative_offset)
+                        }
+                        _ => {
+                            self.suspect = Some(base);
+                            0
+                        }
+                    };
+                    self.state = offsets(source, relative.max(self.spec.from_offset - base));
+                }
                 State::Offsets(search) => match search.step(result.take())? {
                     SearchStep::Read(op) => return Ok(Step::Do(vec![op])),
-                    SearchStep::Found(entry) => {
-                        self.at = entry.as_deref().and_then(index::read_entry).map_or(0, |(_, position)| position);
+                    SearchStep::Found(found) => {
+                        if found.short {
+                            self.suspect = Some(base);
+                        }
+                        let entry = found.entry.as_deref().and_then(index::read_entry);
+                        (self.at, self.expect) = match entry {
+                            Some((relative, at)) if at < source.file_end => {
+                                (at, Expect::Indexed(base + i64::from(relative)))
+                            }
+                            _ => (0, Expect::Base(base)),
+                        };
                         if let Some(step) = self.window(CHUNK_BYTES) {
                             return Ok(step);
                         }
@@ -128,33 +184,47 @@ impl TimeJob {
                 },
                 State::Scan { start, asked } => {
                     let (start, asked) = (*start, *asked);
-                    let read = data(result.take())?;
-                    if read.is_empty() {
-                        return Err(source.corrupt(start));
-                    }
-                    let bytes = source.window_bytes(start, read)?;
-                    let from = (self.at - start) as usize;
-                    let (found, walked) = self.walk(&bytes, from, start)?;
-                    if found.is_some() {
-                        return Ok(self.done(Ok(found)));
-                    }
-                    let source = &self.spec.segments[self.segment].source;
-                    self.at = start + walked as u32;
-                    if start + (bytes.len() as u32) < source.end() {
-                        let next = peek_header(&bytes[walked..]).map_or(0, |header| header.total_bytes());
-                        if walked == from && asked >= next + BLOCK_BYTES {
-                            return Err(source.corrupt(self.at));
-                        }
-                        if let Some(step) = self.window(next.max(CHUNK_BYTES) + BLOCK_BYTES) {
-                            return Ok(step);
-                        }
-                    }
-                    if let Some(found) = self.in_memory()? {
-                        return Ok(self.done(Ok(Some(found))));
+                    if let Some(step) = self.scanned(start, asked, data(result.take())?)? {
+                        return Ok(step);
                     }
                 }
             }
         }
+    }
+
+    /// Looks through a window. Some if that leads to an operation or to the end.
+    fn scanned(&mut self, start: u32, asked: usize, read: Bytes) -> Result<Option<Step<TimeDone>>, ReadFailure> {
+        let source = &self.spec.segments[self.segment].source;
+        if read.is_empty() {
+            return Err(source.corrupt(start));
+        }
+        let bytes = source.window_bytes(start, read)?;
+        let from = (self.at - start) as usize;
+        // A batch may begin in the file and end in memory.
+        let in_memory = !self.spec.segments[self.segment].runs.is_empty();
+        let left = if in_memory { usize::MAX } else { (source.end() - self.at) as usize };
+        let walked = match self.walk(&bytes, from, (start, left))? {
+            Walked::Found(found) => return Ok(Some(self.done(Ok(Some(found))))),
+            Walked::To(walked) => walked,
+            Walked::Distrust(last_offset) => {
+                let source = &self.spec.segments[self.segment].source;
+                self.suspect = Some(source.segment);
+                self.state = offsets(source, last_offset - source.segment - 1);
+                return Ok(None);
+            }
+        };
+        let source = &self.spec.segments[self.segment].source;
+        self.at = start + walked as u32;
+        if start + (bytes.len() as u32) < source.end() {
+            let next = peek_header(&bytes[walked..]).map_or(0, |header| header.total_bytes());
+            if walked == from && asked >= next + BLOCK_BYTES {
+                return Err(source.corrupt(self.at));
+            }
+            if let Some(step) = self.window(next.max(CHUNK_BYTES) + BLOCK_BYTES) {
+                return Ok(Some(step));
+            }
+        }
+        Ok(self.in_memory()?.map(|found| self.done(Ok(Some(found)))))
     }
 
     fn window(&mut self, want: usize) -> Option<Step<TimeDone>> {
@@ -169,15 +239,16 @@ impl TimeJob {
         let end = segment.source.file_end;
         if self.at >= end {
             let from = (self.at - end) as usize;
-            let (found, _) = self.walk(&segment.source.tail, from, end)?;
-            if found.is_some() {
-                return Ok(found);
+            let left = segment.source.tail.len().saturating_sub(from);
+            if let Walked::Found(found) = self.walk(&segment.source.tail, from, (end, left))? {
+                return Ok(Some(found));
             }
         }
         for run in &segment.runs {
-            let (found, _) = self.walk(run, 0, end)?;
-            if found.is_some() {
-                return Ok(found);
+            // What is in memory was written by this process, or checked when it was replayed.
+            self.expect = peek_header(run).map_or(self.expect, |header| Expect::Base(header.base_offset));
+            if let Walked::Found(found) = self.walk(run, 0, (end, run.len()))? {
+                return Ok(Some(found));
             }
         }
         self.segment += 1;
@@ -185,28 +256,34 @@ impl TimeJob {
         Ok(None)
     }
 
-    /// Looks through the batches of `bytes` from `from` on; `start` is where `bytes` lies in the segment. Also says where
-    /// the walk ended.
-    fn walk(&self, bytes: &Bytes, from: usize, start: u32) -> Result<(Option<TimestampOffset>, usize), ReadFailure> {
+    /// Looks through the batches of `bytes` from `from` on; `start` is where `bytes` lies in the segment, and `left` how many
+    /// bytes of batches there are from `from` on.
+    fn walk(&mut self, bytes: &Bytes, from: usize, (start, left): (u32, usize)) -> Result<Walked, ReadFailure> {
         let source = &self.spec.segments[self.segment].source;
-        let Some(rest) = bytes.get(from..) else { return Ok((None, bytes.len())) };
-        let mut walk = walk_batches(rest);
-        for (position, header) in walk.by_ref() {
-            if !self.is_candidate(&header) {
-                continue;
-            }
-            let batch = &rest[position..];
-            let corrupt = |_| source.corrupt(start + (from + position) as u32);
-            check_crc(batch).map_err(corrupt)?;
-            let found = match self.spec.target {
-                TimeTarget::AtLeast(timestamp) => find_by_timestamp(batch, timestamp, self.spec.from_offset),
-                TimeTarget::MaxOf(_) => max_timestamp_offset(batch),
+        let mut at = from;
+        while let Some(rest) = bytes.get(at..) {
+            let corrupt = |_| source.corrupt(start + at as u32);
+            let header = match look(rest, left - (at - from), self.expect) {
+                Look::Batch(header) => header,
+                Look::Cut => return Ok(Walked::To(at)),
+                Look::Bad => match self.expect {
+                    Expect::Indexed(last_offset) => return Ok(Walked::Distrust(last_offset)),
+                    _ => return Err(source.corrupt(start + at as u32)),
+                },
             };
-            if let Some(found) = found.map_err(corrupt)? {
-                return Ok((Some(found), from + position));
+            self.expect = Expect::Base(header.next_offset());
+            if self.is_candidate(&header) {
+                let found = match self.spec.target {
+                    TimeTarget::AtLeast(timestamp) => find_by_timestamp(rest, timestamp, self.spec.from_offset),
+                    TimeTarget::MaxOf(_) => max_timestamp_offset(rest),
+                };
+                if let Some(found) = found.map_err(corrupt)? {
+                    return Ok(Walked::Found(found));
+                }
             }
+            at += header.total_bytes();
         }
-        Ok((None, from + walk.position()))
+        Ok(Walked::To(bytes.len()))
     }
 
     fn is_candidate(&self, header: &BatchHeader) -> bool {

@@ -275,6 +275,18 @@ impl Disk {
         file.durable = file.live.clone();
     }
 
+    /// Changes bits of a byte behind everybody's back.
+    pub fn flip(&mut self, path: &str, at: usize, bits: u8) {
+        let file = self.files.get_mut(path).expect("the file exists");
+        file.live[at] ^= bits;
+        file.durable = file.live.clone();
+    }
+
+    /// Takes a file away.
+    pub fn remove(&mut self, path: &str) {
+        self.files.remove(path).expect("the file exists");
+    }
+
     /// The paths of all files.
     pub fn paths(&self) -> Vec<String> {
         self.files.keys().cloned().collect()

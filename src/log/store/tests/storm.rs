@@ -147,6 +147,7 @@ fn storm(seed: u64, steps: usize) {
     world.disk.faults.retain(|(_, _, errno)| *errno != 28);
     world.settle();
     world.check_all_reads();
+    assert!(world.store.mends.tried.is_empty(), "a good index is not suspected: {:?}", world.store.mends);
 }
 
 #[test]

@@ -471,7 +471,10 @@ impl World {
         match lookup {
             TimeLookup::Ready(found) => found,
             TimeLookup::Cold(read) => match run_job(&mut self.disk, read.into_job()) {
-                StoreJobOutput::Time(done) => done.result.expect("the disk is good"),
+                StoreJobOutput::Time(done) => {
+                    self.store.note_search(&done);
+                    done.result.expect("the disk is good")
+                }
                 other => panic!("{other:?} is no search"),
             },
         }
