@@ -91,6 +91,12 @@ impl EpochCache {
         EpochEnd { epoch, end_offset: next.start_offset }
     }
 
+    /// The entry that `offset` belongs to and all younger ones.
+    pub fn entries_from(&self, offset: i64) -> &[EpochStart] {
+        let after = self.entries.partition_point(|entry| entry.start_offset <= offset);
+        &self.entries[after.saturating_sub(1)..]
+    }
+
     /// All entries, oldest first.
     pub fn entries(&self) -> &[EpochStart] {
         &self.entries

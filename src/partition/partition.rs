@@ -304,6 +304,12 @@ impl Partition {
             store.plan_read(self.key, offset, limit, spec.max_bytes as usize, spec.at_least_one)
         };
         match plan {
+            ReadPlan::Cold(mut cold) => {
+                // No checksum covers the leader epoch that a batch on disk carries.
+                let epochs = self.epochs.entries_from(offset).iter();
+                cold.epochs = epochs.map(|entry| (entry.start_offset, entry.epoch)).collect();
+                Ok(ReadOk { marks, diverging: None, aborted, plan: ReadPlan::Cold(cold) })
+            }
             ReadPlan::OutOfRange => Err(out_of_range),
             plan => Ok(ReadOk { marks, diverging: None, aborted, plan }),
         }

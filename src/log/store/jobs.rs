@@ -18,6 +18,8 @@ pub(super) use index::{IndexJob, IndexSpec, index_file_ops};
 pub use time::TimeRead;
 pub(super) use time::{TimeSegment, TimeTarget};
 
+use coretide_model::ErrorCode;
+
 use super::api::{LogKey, ReadReady};
 use crate::io::{IoError, Job, Op, OpOk, OpResult, Step, VolumeSpace};
 use crate::timestamps::TimestampOffset;
@@ -39,6 +41,16 @@ pub enum ReadFailure {
     /// The disk failed.
     #[error(transparent)]
     Io(IoError),
+}
+
+impl ReadFailure {
+    /// What a client is told of it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            ReadFailure::Corrupt { .. } => ErrorCode::CorruptMessage,
+            ReadFailure::Gone | ReadFailure::Io(_) => ErrorCode::KafkaStorageError,
+        }
+    }
 }
 
 impl From<IoError> for ReadFailure {

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use coretide_model::Notice;
+
 use super::Store;
 use super::api::{CommitSeq, LogKey};
 use super::background::Running;
@@ -63,12 +65,14 @@ impl Store {
                 limit: if complete { segment.end } else { flushed },
                 complete,
             };
+            let path = super::segment_file(&log.dir, base_offset).path();
             log.busy = Some(Busy::Destaging);
             if self.mends.tried.len() >= MENDED_MAX {
                 self.mends.tried.clear();
             }
             self.mends.tried.insert((key, base_offset));
             let mend = Mend { key, segment: base_offset };
+            self.notice(Notice::warning(format!("the index files of {path} do not fit it; they are made anew")));
             self.job(Running::Mend(mend), StoreJob::index(IndexJob::new(spec)));
         }
     }

@@ -18,6 +18,8 @@ use crate::batch::walk_batches;
 /// Places that sequential readers of one log come back to, at most.
 const CURSORS_MAX: usize = 8;
 
+/// Unreadable places of one log that are told to the operator.
+const UNREADABLE_TOLD_MAX: usize = 8;
 /// Ranges of one log that were verified, at most; the oldest is forgotten.
 const VERIFIED_MAX: usize = 32;
 
@@ -139,16 +141,20 @@ impl Store {
         }
     }
 
-    /// Tells the operator that a log cannot be read, once for each log.
+    /// Tells the operator what of a log cannot be read: each place once, some places at most.
     fn note_failed_read(&mut self, key: LogKey, failure: &ReadFailure) {
-        let Some(log) = self.log_mut(key).filter(|log| !log.unreadable && *failure != ReadFailure::Gone) else {
+        let Some(log) = self.log_mut(key) else { return };
+        let words = failure.to_string();
+        let is_known = log.unreadable.len() >= UNREADABLE_TOLD_MAX || log.unreadable.contains(&words);
+        if is_known || *failure == ReadFailure::Gone {
             return;
-        };
-        log.unreadable = true;
-        let dir = std::sync::Arc::clone(&log.dir);
+        }
+        log.unreadable.push(words);
+        let more = if log.unreadable.len() < UNREADABLE_TOLD_MAX { "" } else { "; further places are not logged" };
+        let (dir, code) = (std::sync::Arc::clone(&log.dir), failure.code().name());
         self.notice(Notice::error(format!(
-            "{dir} cannot be read: {failure}. Reads that need it get KAFKA_STORAGE_ERROR, everything else goes on; further \
-             failures of this partition are not logged. Check the disk"
+            "{dir} cannot be read: {failure}. Reads that need it get {code}, everything else goes on{more}. Check the disk; \
+             `coretide check` on the stopped data directory says what is lost"
         )));
     }
 

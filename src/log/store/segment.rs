@@ -203,8 +203,8 @@ pub struct Log {
     pub staged: VecDeque<Staged>,
     pub staged_bytes: usize,
     pub offline: Option<IoError>,
-    /// The operator knows that something of it cannot be read.
-    pub unreadable: bool,
+    /// What the operator was told of places that cannot be read.
+    pub unreadable: Vec<String>,
     /// A create entry of this journal, or the checkpoint it began with, names the log.
     pub announced: bool,
     pub busy: Option<Busy>,
@@ -247,7 +247,7 @@ impl Log {
             staged: VecDeque::new(),
             staged_bytes: 0,
             offline: None,
-            unreadable: false,
+            unreadable: Vec::new(),
             announced: false,
             busy: None,
             directs: 0,

@@ -263,7 +263,7 @@ impl Shard {
                 }
                 Some(part)
             }
-            Err(_) => Some(ReadPart::empty(place, ErrorCode::KafkaStorageError, NO_MARKS)),
+            Err(failure) => Some(ReadPart::empty(place, failure.code(), NO_MARKS)),
         };
         let waiting = self.logs.jobs.waits.get_mut(&wait).expect("its jobs are not over");
         if let Some(part) = part {

@@ -186,12 +186,18 @@ fn old_data_comes_from_disk_by_file_range_or_by_reading() {
         }
         let mut rig = rig.restart(2, &settings);
         let expected: Vec<Vec<u8>> = (0..80).map(value).collect();
-        assert!(read_all(&mut rig, "t", 2) == vec![expected; 2], "{mode}");
+        // What was never looked at since the start is read, whatever the mode; a second reader may have the file.
+        for _ in 0..2 {
+            assert!(read_all(&mut rig, "t", 2) == vec![expected.clone(); 2], "{mode}");
+        }
         let total =
             |count: fn(&ShardMetrics) -> u64| rig.shards.iter().map(|shard| count(shard.metrics())).sum::<u64>();
         let (file, cold) = (total(|m| m.bytes_file), total(|m| m.bytes_cold));
-        let served = if counter == "file" { file } else { cold };
-        assert!(served > 8_000_000, "{mode}: {file} from files, {cold} read");
+        let (served, least) = if counter == "file" { (file, 6_000_000) } else { (cold, 16_000_000) };
+        assert!(
+            served > least && (counter == "cold" || cold > 16_000_000 - file),
+            "{mode}: {file} from files, {cold} read"
+        );
     }
 }
 

@@ -307,6 +307,11 @@ impl ColdJob {
         if known.is_some_and(|(_, epoch)| *epoch != header.leader_epoch) { Look::Bad } else { found }
     }
 
+    /// A batch that is not asked for may be damaged: the one that is may still be whole behind it.
+    fn behind_damage(&self, rest: &[u8], expect: Expect) -> Option<(usize, i64)> {
+        find_batch(rest, expect.at_least()..=self.spec.from_offset)
+    }
+
     /// Takes the batches asked for from a window that holds `at`.
     fn walk(&mut self, start: u32, asked: usize, bytes: &Bytes) -> Result<Walked, ReadFailure> {
         let spec = &self.spec;
@@ -330,11 +335,9 @@ impl ColdJob {
                     if let Expect::Indexed(last_offset) = expect {
                         return Ok(Walked::Distrust(last_offset));
                     }
-                    // A batch that is not asked for may be damaged: the one that is may still be whole behind it.
-                    let wanted = expect.at_least()..=spec.from_offset;
-                    let found = find_batch(rest, wanted).ok_or_else(|| source.corrupt(start + at as u32))?;
-                    at += found.0;
-                    expect = Expect::Base(found.1);
+                    let behind = self.behind_damage(rest, expect);
+                    let (skip, offset) = behind.ok_or_else(|| source.corrupt(start + at as u32))?;
+                    (at, expect) = (at + skip, Expect::Base(offset));
                     continue;
                 }
             };
@@ -359,14 +362,24 @@ impl ColdJob {
             at += size;
         }
         self.skipped_bytes = skipped_bytes;
-        let window_end = start + bytes.len() as u32;
-        if full || window_end >= source.end() {
-            if !full && first.is_none() && start + at as u32 != source.end() {
-                return Err(source.corrupt(start + at as u32));
+        if full || start + bytes.len() as u32 >= self.spec.source.end() {
+            if !full && first.is_none() && start + at as u32 != self.spec.source.end() {
+                return Err(self.spec.source.corrupt(start + at as u32));
             }
             return Ok(finish(ready, first, start, bytes));
         }
-        // The window ended in the middle of a batch.
+        self.go_on(ready, first, (start, asked, bytes), (from, at, expect))
+    }
+
+    /// A window ended in the middle of the batch at `at`: what was taken so far is enough, or another window is needed.
+    fn go_on(
+        &mut self,
+        ready: ReadReady,
+        first: Option<(usize, i64)>,
+        (start, asked, bytes): (u32, usize, &Bytes),
+        (from, at, expect): (usize, usize, Expect),
+    ) -> Result<Walked, ReadFailure> {
+        let (spec, source) = (&self.spec, &self.spec.source);
         let next = peek_header(&bytes[at..]).map_or(CHUNK_BYTES, |header| header.total_bytes());
         match first {
             None => {

@@ -147,19 +147,7 @@ impl TimeJob {
                 },
                 State::TimePair => {
                     let pair = data(result.take())?;
-                    let entries = (index::read_time(&pair), pair.get(TIME_ENTRY_BYTES..).and_then(index::read_time));
-                    let relative = match entries {
-                        (Some(before), Some(found))
-                            if before.timestamp < found.timestamp && before.relative_offset < found.relative_offset =>
-                        {
-                            i64::from(before.relative_offset)
-                        }
-                        _ => {
-                            self.suspect = Some(base);
-                            0
-                        }
-                    };
-                    self.state = offsets(source, relative.max(self.spec.from_offset - base));
+                    self.state = self.from_pair(&pair);
                 }
                 State::Offsets(search) => match search.step(result.take())? {
                     SearchStep::Read(op) => return Ok(Step::Do(vec![op])),
@@ -188,6 +176,24 @@ impl TimeJob {
                         return Ok(step);
                     }
                 }
+            }
+        }
+    }
+
+    /// Where to begin in the offset index, given the time entry found and the one before it.
+    fn from_pair(&mut self, pair: &[u8]) -> State {
+        let source = &self.spec.segments[self.segment].source;
+        let from = self.spec.from_offset - source.segment;
+        let entries = (index::read_time(pair), pair.get(TIME_ENTRY_BYTES..).and_then(index::read_time));
+        match entries {
+            (Some(before), Some(found))
+                if before.timestamp < found.timestamp && before.relative_offset < found.relative_offset =>
+            {
+                offsets(source, from.max(i64::from(before.relative_offset)))
+            }
+            _ => {
+                self.suspect = Some(source.segment);
+                offsets(source, from)
             }
         }
     }
