@@ -412,7 +412,8 @@ impl Boot {
     }
 
     fn checkpoints(&mut self, found: &[(u8, Bytes)]) -> Result<Next, BootError> {
-        let generation = self.meta.map_or(0, |(meta, _)| meta.generation);
+        let (generation, random) = self.meta.map_or((0, 0), |(meta, _)| (meta.generation, meta.random));
+        let journal_id = journal_id(random, self.shard.no);
         let mut best: Option<(Box<CheckpointImage>, u8)> = None;
         for (slot, bytes) in found {
             self.bytes_read += bytes.len() as u64;
@@ -424,7 +425,9 @@ impl Boot {
                     continue;
                 }
             };
-            let mine = image.meta.generation == generation && image.meta.shard == self.shard.no;
+            // A generation's number comes again after both boot files were lost; its random number does not.
+            let of_generation = image.meta.generation == generation && image.meta.journal_id == journal_id;
+            let mine = of_generation && image.meta.shard == self.shard.no;
             if mine && best.as_ref().is_none_or(|(best, _)| best.meta.seq < image.meta.seq) {
                 best = Some((image, *slot));
             }

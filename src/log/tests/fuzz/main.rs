@@ -1,6 +1,8 @@
 //! The entries of the fuzz targets, run on good bytes that were damaged: a short fuzz without a fuzzer.
 
+mod disk;
 mod entries;
+mod recovery;
 
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression, compress};
@@ -106,4 +108,27 @@ fn damaged_records_end_in_an_error() {
             entries::records(&input);
         }
     });
+}
+
+#[test]
+fn starts_on_damaged_files_end_and_the_next_start_agrees() {
+    let mut prng = Prng::new(5);
+    for round in 0..400 {
+        let mut input = vec![round as u8];
+        for _ in 0..=prng.below(6) {
+            input.extend_from_slice(&prng.next_u64().to_le_bytes()[..5]);
+        }
+        recovery::recovery(&input);
+    }
+}
+
+/// With the boot file, the start forgot which generation it is, and wrote the number of one that had left a checkpoint
+/// behind: the next start believed that one, a clean stop, and did not look at the journal.
+#[test]
+fn bug_ours_a_lost_boot_file_brings_no_old_checkpoint_back() {
+    const BOOT_0: u8 = 0;
+    const REMOVE: u8 = 7;
+    for directory in [0, 1] {
+        recovery::recovery(&[directory, BOOT_0, REMOVE, 0, 0, 0]);
+    }
 }
