@@ -7,6 +7,7 @@ mod codegen_arbitrary;
 mod codegen_emit;
 mod codegen_errors;
 mod codegen_schema;
+mod fuzz;
 mod powercut;
 mod sim;
 mod test;
@@ -52,6 +53,7 @@ const CHORES: &[Chore] = &[
         usage: attack::USAGE,
         run: attack::run,
     },
+    Chore { name: "fuzz", about: "run the fuzz targets of all rooms", usage: fuzz::USAGE, run: fuzz::run },
     Chore {
         name: "clients",
         about: "run the real clients against the binary",

@@ -42,6 +42,14 @@ const STEPS: &[Step] = &[
     },
     Step { name: "release build", command: &["cargo", "build", "--release"], needs: None },
     Step { name: "crashes of the real binary", command: &["cargo", "x", "torture", "--short"], needs: None },
+    Step {
+        name: "fuzz targets, ten seconds each",
+        command: &["cargo", "x", "fuzz", "--seconds", "10"],
+        needs: Some((
+            &["cargo", "+nightly", "--version"],
+            "there is no nightly compiler (rustup toolchain install nightly)",
+        )),
+    },
     Step { name: "attacks", command: &["cargo", "x", "attack", "--short"], needs: None },
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
     Step {
