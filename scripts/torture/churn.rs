@@ -27,9 +27,21 @@ enum State {
     Deleting(Arc<Topic>),
 }
 
+/// True when the broker lives and may still do what it was asked.
+fn is_late(error: &ClientError) -> bool {
+    match error {
+        ClientError::GaveUp { last, .. } => is_late(last),
+        ClientError::Timeout { .. } => true,
+        other => other.code() == Some(ErrorCode::RequestTimedOut),
+    }
+}
+
 /// The only client of a topic that comes and goes.
 pub struct Churner<'a> {
     world: &'a World,
+    base_name: String,
+    /// How many names were given up.
+    names: u32,
     name: String,
     prng: Prng,
     state: State,
@@ -45,7 +57,9 @@ impl<'a> Churner<'a> {
     /// Before the first topic.
     pub fn new(world: &'a World, name: &str, pause_ms: u64, prng: Prng) -> Churner<'a> {
         let (state, next_n) = (State::Absent, Vec::new());
-        Churner { world, name: name.to_string(), prng, state, writer: 0, next_n, identity: None, pause_ms }
+        let base_name = name.to_string();
+        let name = base_name.clone();
+        Churner { world, base_name, names: 0, name, prng, state, writer: 0, next_n, identity: None, pause_ms }
     }
 
     /// Makes and deletes topics until the run is over.
@@ -56,6 +70,12 @@ impl<'a> Churner<'a> {
                 Err(Trouble::Wrong(problem)) => self.world.fail(format!("topic {}: {problem}", self.name)),
                 Err(Trouble::Call(error)) => {
                     self.world.refusal(format!("churner: {}", kind_of(&error)));
+                    if is_late(&error) {
+                        // What was given up may still be done, whenever: to the next topic of this name, too.
+                        self.names += 1;
+                        self.name = format!("{}-{}", self.base_name, self.names);
+                        self.state = State::Absent;
+                    }
                     self.world.rest(Duration::from_millis(10));
                 }
             }

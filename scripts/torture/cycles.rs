@@ -8,6 +8,7 @@ use coretide_stdx::prng::Prng;
 
 use crate::broker::{Broker, Place, Settings, await_released};
 use crate::crew;
+use crate::lag::percentile;
 use crate::options::Options;
 use crate::verify;
 use crate::world::{Moment, World, value};
@@ -63,12 +64,14 @@ impl<'a> Torture<'a> {
         let mut broker = self.start()?;
         crew::make_topics(world, &mut self.prng)?;
         let result = std::thread::scope(|scope| {
+            scope.spawn(|| world.lag.run());
             let result = crew::embark(scope, world, &mut self.prng)
                 .map_err(|error| (0, error))
                 .and_then(|crew| self.cycles(&mut broker, crew.len(), begun).map_err(|error| (self.log.cycles, error)));
             // Whatever happened, the clients end; a dead broker ends their waiting.
             drop(broker);
             world.quit();
+            world.lag.end();
             result
         });
         self.summarize(begun);
@@ -231,8 +234,7 @@ impl<'a> Torture<'a> {
         let counters = &world.counters;
         let mut restarts = log.restarts_ms.clone();
         restarts.sort_unstable();
-        let part = |numerator: usize| restarts.get((restarts.len() * numerator / 100).min(restarts.len().max(1) - 1));
-        let at = |numerator: usize| part(numerator).copied().unwrap_or(0);
+        let at = |percent: usize| percentile(&restarts, percent);
         let slow = restarts.iter().filter(|took| **took >= 1000).count();
         println!("\n== torture, seed {}, {} s", self.options.seed, begun.elapsed().as_secs());
         println!("cycles         {}", log.cycles);
@@ -248,6 +250,7 @@ impl<'a> Torture<'a> {
             at(100),
             restarts.len()
         );
+        println!("the machine    {}", world.lag.text());
         let acked = (value(&counters.acked_records), value(&counters.acked_bytes) >> 20);
         println!(
             "acked          {} records, {} MiB; {} batches repeated",

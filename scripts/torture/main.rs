@@ -16,6 +16,7 @@ mod churn;
 mod content;
 mod crew;
 mod cycles;
+mod lag;
 mod members;
 mod model;
 mod options;
@@ -95,12 +96,16 @@ fn tasks(options: &Options, place: &Place) -> Result<(), String> {
         Task::Soak => Soak::new(options, &world, place).run(),
     };
     let failures = world.failures();
-    if failures.is_empty() {
-        return result;
+    let mut said: Vec<String> = result.err().into_iter().collect();
+    said.extend(failures.iter().map(|failure| format!("  - {failure}")));
+    if said.is_empty() {
+        return Ok(());
     }
-    let listed: Vec<String> = failures.iter().map(|failure| format!("  - {failure}")).collect();
-    let ended = result.err().unwrap_or_default();
-    Err(format!("{ended}\n{}", listed.join("\n")))
+    if let Some(longest) = world.lag.standstill() {
+        let seconds = longest.as_secs();
+        said.push(format!("Nothing of this process ran for {seconds} s meanwhile: what timed out may come of that."));
+    }
+    Err(said.join("\n"))
 }
 
 fn failed(options: &Options, folder: &Path, problem: &str) -> String {

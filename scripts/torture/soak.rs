@@ -14,6 +14,7 @@ use crate::broker::{Broker, Place, Settings, Usage};
 use crate::calls;
 use crate::content::{Flavour, Stamp, make_batch};
 use crate::crew;
+use crate::lag::percentile;
 use crate::options::Options;
 use crate::verify;
 use crate::visitors::Visitor;
@@ -21,6 +22,8 @@ use crate::world::{REQUEST_TIMEOUT, World, lock, now_ms, value};
 
 /// How often is sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// Samples in a row without any acknowledged record after which the broker counts as stuck.
+const SILENT_MAX: usize = 4;
 /// How often all clients leave, everything is read back, and the large topics are made anew.
 const REST_EVERY: Duration = Duration::from_secs(120);
 /// When the values are taken that those at the end are held against; a third of the time in a shorter run.
@@ -113,6 +116,7 @@ impl<'a> Soak<'a> {
         let world = self.world;
         let probe = Probe { shared: Arc::clone(&shared), world };
         let result = std::thread::scope(|scope| {
+            scope.spawn(|| world.lag.run());
             let probe = scope.spawn(move || probe.run());
             let result = crew::embark(scope, world, &mut self.prng).and_then(|crew| {
                 let visitor = Visitor { world, prng: self.prng.fork() };
@@ -121,9 +125,13 @@ impl<'a> Soak<'a> {
             });
             shared.over.store(true, Ordering::Relaxed);
             world.quit();
+            world.lag.end();
             let probed = probe.join().map_err(|_| "the probe panicked".to_string())?;
             result.and(probed.map_err(|error| format!("the probe: {error}")))
         });
+        for (what, times) in world.refusals() {
+            println!("  {times:>6} x {what}");
+        }
         result?;
         broker.ask_to_stop()?;
         broker.await_stopped(self.place)?;
@@ -133,7 +141,7 @@ impl<'a> Soak<'a> {
     fn samples(&mut self, broker: &mut Broker, clients: usize, shared: &ProbeShared) -> Result<(), String> {
         println!("  minute  resident  sockets  segments open  deleted open  other   p99    acked/s");
         let began = Instant::now();
-        let (mut rested, mut acked_before) = (Instant::now(), 0);
+        let (mut rested, mut acked_before, mut silent) = (Instant::now(), 0, 0);
         self.world.open();
         while began.elapsed() < self.options.time {
             let from = Instant::now();
@@ -144,6 +152,11 @@ impl<'a> Soak<'a> {
             self.samples.push(sample);
             let acked = value(&self.world.counters.acked_records);
             let rate = (acked - acked_before) as f64 / from.elapsed().as_secs_f64();
+            silent = if acked == acked_before { silent + 1 } else { 0 };
+            if silent >= SILENT_MAX {
+                let seconds = SAMPLE_EVERY.as_secs() * SILENT_MAX as u64;
+                return Err(format!("no producer got an answer for {seconds} s"));
+            }
             acked_before = acked;
             if self.samples.len().is_multiple_of(WINDOW) {
                 println!("  {}  {rate:>8.0}", row(&sample));
@@ -170,7 +183,9 @@ impl<'a> Soak<'a> {
         verify::check_all(self.world, &mut self.prng);
         crew::renew_topics(self.world, &mut self.prng, 0)?;
         std::thread::sleep(SETTLE);
-        self.at_rest.push((began.elapsed(), broker.usage()?));
+        let sample = Sample { at: began.elapsed(), usage: broker.usage()?, p99_us: 0 };
+        println!("  {}  at rest: {} records read back", row(&sample), value(&self.world.counters.read_records));
+        self.at_rest.push((sample.at, sample.usage));
         Ok(())
     }
 
@@ -203,6 +218,7 @@ impl<'a> Soak<'a> {
         );
         println!("  p99 of a produce {:.0} -> {:.0} us ({:+.1} %, limit {P99_MORE_MAX} %)", p99.0, p99.1, p99.2);
         println!("  sockets, deleted files, other handles without clients {before} -> {after} (limit 0 more)");
+        println!("  the machine: {}", self.world.lag.text());
         let counters = &self.world.counters;
         println!(
             "  {} records acked, {} read back, {} connections, {} topics made, {} joins, {} commits",
@@ -233,7 +249,7 @@ fn last(samples: &[Sample]) -> &[Sample] {
 
 fn p99_of(mut times_us: Vec<u32>) -> u32 {
     times_us.sort_unstable();
-    times_us.get(times_us.len() * 99 / 100).copied().unwrap_or(0)
+    percentile(&times_us, 99)
 }
 
 fn row(sample: &Sample) -> String {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use coretide_client::{ClientConfig, Place};
 use coretide_model::TopicId;
 
+use crate::lag::Lag;
 use crate::model::{CommitModel, PartitionModel, Retention};
 
 /// No request may take longer. Far above what a healthy broker needs: machines that run tests stand still at times.
@@ -125,6 +126,8 @@ pub struct World {
     refusals: Mutex<BTreeMap<String, u64>>,
     /// See [`Counters`].
     pub counters: Counters,
+    /// See [`Lag`].
+    pub lag: Lag,
 }
 
 /// The lock, whatever happened to its last holder: a panicked thread ends the run anyway.
@@ -149,6 +152,7 @@ impl World {
             failures: Mutex::default(),
             refusals: Mutex::default(),
             counters: Counters::default(),
+            lag: Lag::default(),
         }
     }
 
@@ -234,7 +238,7 @@ impl World {
     /// Something that must not be. The first ones are kept.
     pub fn fail(&self, what: String) {
         let mut failures = lock(&self.failures);
-        if failures.len() < FAILURES_MAX {
+        if failures.len() < FAILURES_MAX && !failures.contains(&what) {
             failures.push(what);
         }
     }
