@@ -256,7 +256,9 @@ impl Store {
     /// When [`Store::end_of_tick`] wants to be called at the latest, in microseconds of the monotonic clock.
     pub fn next_deadline(&self) -> Option<u64> {
         let measure = if self.stopping { None } else { self.space.due_us() };
-        [self.retry_at_us, measure].into_iter().flatten().min()
+        // One wish for a retry must not swallow a later one.
+        let retries = [self.retry_at_us, self.checkpoint_retry_us, self.disk_full_until_us];
+        retries.into_iter().chain([measure]).flatten().min()
     }
 
     /// True while a commit is on its way that takes as long as a flush does, and not as long as its bytes do.

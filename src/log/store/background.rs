@@ -293,7 +293,7 @@ impl Store {
         let key = run.key;
         let destage_from = self.limits.destage_from_bytes as u64;
         let pressed = self.checkpoint != CheckpointState::Idle || self.stopping;
-        let (committed, stopping) = (self.committed, self.stopping);
+        let (committed, finishing) = (self.committed, self.is_finishing());
         let Some(log) = self.log_mut(key) else { return };
         log.busy = None;
         match output {
@@ -319,7 +319,7 @@ impl Store {
             Err(error) if error.is_no_space() => {
                 log.retry_at_us = now.after_ms(RETRY_MS);
                 // A stop does not wait for space: the journal and the last checkpoint have the rest.
-                log.finished = stopping;
+                log.finished = finishing;
                 self.want_destage.insert(key);
                 self.note_full(now, &error);
             }
@@ -470,13 +470,15 @@ impl Store {
 
     /// During a stop: every log's files are completed once the last commit is done.
     fn advance_stop(&mut self) {
-        // With a single journal file, full, and no room for another, what waits was never acknowledged and never will be.
-        if self.stopping && self.journal_full && self.is_disk_full() && self.ring.files() < 2 {
+        // The journal is full, and there is no room to empty it into: what waits was never acknowledged and never will be.
+        let stuck = matches!(self.checkpoint, CheckpointState::Wanted(_)) || self.checkpoint_retry_us.is_some();
+        let full = self.stopping && self.journal_full && self.is_disk_full() && self.running.is_empty();
+        if full && (stuck || self.ring.files() < 2) {
             self.poison(IoError {
                 op: "allocate",
                 path: format!("{}/shard-{}", crate::io::OWN_DIR, self.shard),
                 errno: 28,
-                message: "no room for a second journal file".to_string(),
+                message: "no room to empty the journal into".to_string(),
             });
         }
         if !self.is_finishing() || self.stopped {

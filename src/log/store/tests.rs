@@ -3,6 +3,7 @@
 mod ahead;
 mod disk;
 mod formats;
+mod full;
 mod rot;
 mod scenarios;
 mod storm;

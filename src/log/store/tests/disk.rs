@@ -63,6 +63,8 @@ pub struct Disk {
     pub bytes_read: u64,
     /// What all files may have together; none: no end.
     pub capacity: Option<u64>,
+    /// After so many more operations that change something, one fails with EIO; a failed sync forgets what it was to save.
+    pub fails_in: Option<u64>,
 }
 
 fn parent(path: &str) -> &str {
@@ -101,8 +103,26 @@ impl Disk {
         if self.capacity.is_some_and(full) { Err(error(op, path, 28)) } else { Ok(()) }
     }
 
+    /// True for the one operation that is to fail.
+    fn fails_now(&mut self, op: &Op) -> bool {
+        if matches!(op, Op::Read { .. } | Op::Len { .. } | Op::List { .. } | Op::Volume) {
+            return false;
+        }
+        let left = self.fails_in;
+        self.fails_in = left.and_then(|left| left.checked_sub(1));
+        left == Some(0)
+    }
+
     /// Does one operation.
     pub fn run(&mut self, op: &Op) -> OpResult {
+        if self.fails_now(op) {
+            if let Op::Sync { file } = op
+                && let Some(file) = self.files.get_mut(&file.path())
+            {
+                file.pending.clear();
+            }
+            return Err(error("any", "", 5));
+        }
         match op {
             Op::Read { file, at, len, direct: _ } => self.read(file, *at as usize, *len as usize),
             Op::Write { file, at, bytes, direct, durability } => {

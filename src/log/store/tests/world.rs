@@ -13,8 +13,8 @@ use crate::builder::BatchBuilder;
 use crate::codec::Compression;
 use crate::io::{Durability, Job, Op, OpResult, Step};
 use crate::store::{
-    Boot, BootConfig, BootReport, Check, CheckConfig, CheckReport, Extent, LogConfig, LogKey, ReadPlan, RecoveredLog,
-    Store, StoreJob, StoreJobOutput, StoreLimits, StoreOut, TimeLookup,
+    Boot, BootConfig, BootError, BootReport, Check, CheckConfig, CheckReport, Extent, LogConfig, LogKey, ReadPlan,
+    RecoveredLog, Store, StoreJob, StoreJobOutput, StoreLimits, StoreOut, TimeLookup,
 };
 use crate::timestamps::TimestampOffset;
 
@@ -364,6 +364,22 @@ impl World {
 
     pub fn boot_config(&mut self, shards: u16) -> BootConfig {
         boot_config(shards, self.prng.next_u64(), &self.limits)
+    }
+
+    /// Boots again; a disk that is too full for a start gets room first. True if it was.
+    pub fn reboot_with_room(&mut self) -> bool {
+        let config = self.boot_config(1);
+        let full = match try_boot(&mut self.disk, config) {
+            Ok(_) => false,
+            Err(error) => {
+                assert!(matches!(&error, BootError::Io(io) if io.is_no_space()), "{error}");
+                true
+            }
+        };
+        self.disk.kill();
+        self.disk.capacity = None;
+        self.reboot();
+        full
     }
 
     /// Boots again, and compares what was recovered with the model, which then is cut to it.
