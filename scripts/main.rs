@@ -7,6 +7,7 @@ mod codegen_arbitrary;
 mod codegen_emit;
 mod codegen_errors;
 mod codegen_schema;
+mod diskfull;
 mod fuzz;
 mod powercut;
 mod sim;
@@ -65,6 +66,12 @@ const CHORES: &[Chore] = &[
         about: "cut the power under the real broker on ext4 and XFS (needs root and FUSE)",
         usage: powercut::USAGE,
         run: powercut::run,
+    },
+    Chore {
+        name: "diskfull",
+        about: "run the real broker on a volume that runs full (needs root)",
+        usage: diskfull::USAGE,
+        run: diskfull::run,
     },
 ];
 

@@ -57,6 +57,11 @@ const STEPS: &[Step] = &[
         command: &["cargo", "x", "powercut", "--short"],
         needs: Some((&["cargo", "x", "powercut", "--can"], "its probe could not be built")),
     },
+    Step {
+        name: "full disk",
+        command: &["cargo", "x", "diskfull", "--short"],
+        needs: Some((&["cargo", "x", "diskfull", "--probe"], "it needs root, a loop device and mkfs.ext4")),
+    },
 ];
 
 /// What `--help` prints.
