@@ -6,6 +6,7 @@ mod codes;
 mod committer;
 mod deleter;
 mod fetcher;
+mod hostile;
 mod member;
 mod prober;
 mod producer;
@@ -28,6 +29,7 @@ pub use codes::error_codes;
 pub use committer::Committer;
 pub use deleter::Deleter;
 pub use fetcher::Fetcher;
+pub use hostile::Hostile;
 pub use member::Member;
 pub use prober::Prober;
 pub use producer::{Producer, ProducerKind};
@@ -89,6 +91,10 @@ pub enum Command {
     Close(Slot),
     /// Send a request. `answered`: false for acks=0.
     Send { slot: Slot, correlation: i32, key: ApiKey, version: i16, body: Bytes, answered: bool },
+    /// Send bytes that may be anything. What comes back on this connection is thrown away from now on.
+    Raw { slot: Slot, bytes: Bytes },
+    /// Take nothing more from the connection.
+    StopReading(Slot),
     /// Call [`Client::on_timer`] then.
     Timer { at_us: u64, id: u32 },
 }

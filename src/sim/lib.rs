@@ -3,6 +3,7 @@
 
 mod broker;
 pub mod client;
+pub mod coverage;
 pub mod disk;
 pub mod job;
 pub mod judge;
@@ -13,4 +14,4 @@ pub mod solo;
 pub mod trace;
 mod world;
 
-pub use world::{Failure, Report, run};
+pub use world::{Failure, Report, run, run_covered};

@@ -39,6 +39,10 @@ pub struct Conn {
     pub paused: bool,
     /// The broker closes once everything is sent.
     pub closing: bool,
+    /// What the client sends may be anything, and it does not care for answers.
+    pub hostile: bool,
+    /// The client takes nothing.
+    pub unread: bool,
     /// Nothing arrives any more, in either direction, and the broker does not know.
     pub vanished: bool,
     /// A delivery in this direction is scheduled.
@@ -64,6 +68,8 @@ impl Conn {
             expected: VecDeque::new(),
             paused: false,
             closing: false,
+            hostile: false,
+            unread: false,
             vanished: false,
             to_server_due: false,
             to_client_due: false,

@@ -4,7 +4,8 @@
 use coretide_stdx::prng::Prng;
 
 use crate::client::{
-    Checker, Churner, Client, Committer, Deleter, Fetcher, Member, Prober, Producer, ProducerKind, Setup, TopicPlan,
+    Checker, Churner, Client, Committer, Deleter, Fetcher, Hostile, Member, Prober, Producer, ProducerKind, Setup,
+    TopicPlan,
 };
 use crate::disk::{CutMode, DiskFaults};
 
@@ -138,6 +139,11 @@ impl Plan {
             clients.push(Box::new(Prober::new(1 + prng.below(60))));
         }
         if prng.chance(1, 4) {
+            for _ in 0..1 + prng.below(3) {
+                clients.push(Box::new(Hostile::new(5 + prng.below(60) as u32)));
+            }
+        }
+        if prng.chance(1, 4) {
             clients.push(Box::new(Deleter::new(1 + prng.below(6) as u32)));
         }
         clients
@@ -242,11 +248,21 @@ fn plan_topics(prng: &mut Prng) -> Vec<TopicPlan> {
         if relaxed {
             set("flush.messages", "1000");
         }
-        if prng.chance(1, 2) {
-            set("segment.ms", "400");
-        }
         if prng.chance(1, 8) {
             set("compression.type", ["gzip", "snappy", "lz4", "zstd", "uncompressed"][prng.below(5) as usize]);
+        }
+        if prng.chance(1, 5) {
+            set("segment.ms", "400");
+            match prng.below(3) {
+                0 => set("retention.ms", "1500"),
+                1 => set("retention.bytes", "20000"),
+                _ => {
+                    set("retention.ms", "600000");
+                    set("retention.bytes", "60000");
+                }
+            }
+        } else if prng.chance(1, 2) {
+            set("segment.ms", "400");
         }
         if prng.chance(1, 3) {
             set("index.interval.bytes", "0");

@@ -1,5 +1,6 @@
 //! The run: one queue of what happens when, and everything it happens to.
 
+mod covering;
 mod process;
 mod traffic;
 
@@ -10,8 +11,9 @@ use coretide_stdx::prng::Prng;
 
 use crate::broker::Broker;
 use crate::client::{Client, Command, Cx, Fetcher, Shared, Slot};
+use crate::coverage::Coverage;
 use crate::disk::{DiskFaults, SimDisk};
-use crate::judge::Verdict;
+use crate::judge::{LogJudge, Verdict};
 use crate::net::Conn;
 use crate::plan::{DiskEvent, End, Plan};
 use crate::trace::Trace;
@@ -144,21 +146,26 @@ pub struct World {
     /// A broken promise that was not the broker's.
     blamed: Option<String>,
     outbox: Vec<coretide_shard::Output>,
+    /// What was reached, when anybody wants to know.
+    coverage: Option<Coverage>,
 }
 
 /// Runs a seed.
 pub fn run(seed: u64) -> Result<Report, Failure> {
     let (plan, prng) = Plan::of(seed);
+    World::new(plan, prng).outcome()
+}
+
+/// Runs a seed and says what it reached. Slower; the run is the same.
+pub fn run_covered(seed: u64) -> (Result<Report, Failure>, Coverage) {
+    let (plan, prng) = Plan::of(seed);
     let mut world = World::new(plan, prng);
-    let outcome = world.drive();
-    match outcome {
-        Ok(()) => Ok(world.report()),
-        Err(what) if world.blame(&what).is_some() => {
-            world.blamed = world.blame(&what);
-            Ok(world.report())
-        }
-        Err(what) => Err(Failure { seed, at_us: world.now_us, what, plan: format!("{:?}", world.plan) }),
-    }
+    world.coverage = Some(Coverage::default());
+    let outcome = world.outcome();
+    world.cover_life();
+    let sins = world.disk.sins().clone();
+    world.cover(|coverage| coverage.sins(&sins));
+    (outcome, world.coverage.unwrap_or_default())
 }
 
 impl World {
@@ -166,7 +173,8 @@ impl World {
         let disk = SimDisk::new(prng.fork());
         let clients = plan.clients(&mut prng);
         let seat = |client| ClientSeat { client: Some(client), next_correlation: 0, slots: BTreeMap::new() };
-        let shared = Shared { topics: plan.topics.clone(), compressed: plan.compressed, ..Shared::default() };
+        let log = LogJudge::expecting(plan.topics.iter().map(|topic| (topic.name.clone(), &topic.configs[..])));
+        let shared = Shared { log, topics: plan.topics.clone(), compressed: plan.compressed, ..Shared::default() };
         World {
             plan,
             prng,
@@ -191,7 +199,18 @@ impl World {
             rotten: Vec::new(),
             blamed: None,
             outbox: Vec::new(),
+            coverage: None,
         }
+    }
+
+    fn outcome(&mut self) -> Result<Report, Failure> {
+        let Err(what) = self.drive() else { return Ok(self.report()) };
+        self.blamed = self.blame(&what);
+        if self.blamed.is_some() {
+            return Ok(self.report());
+        }
+        let (seed, plan) = (self.plan.seed, format!("{:?}", self.plan));
+        Err(Failure { seed, at_us: self.now_us, what, plan })
     }
 
     fn drive(&mut self) -> Verdict {
@@ -244,6 +263,8 @@ impl World {
             }
             Item::ClockJump(jump_ms) => {
                 self.wall_offset_ms += jump_ms;
+                let where_to = if jump_ms > 0 { "clock ahead" } else { "clock back" };
+                self.cover(|coverage| coverage.note("fault", where_to));
                 Ok(())
             }
             Item::Look => self.look(),
@@ -299,6 +320,7 @@ impl World {
         let mut client = self.clients[place].client.take().expect("clients do not run each other");
         let mut commands = Vec::new();
         let wall_ms = self.now().wall_ms;
+        self.shared.log.note_wall(wall_ms);
         let mut cx = Cx {
             now_us: self.now_us,
             wall_ms,
@@ -321,6 +343,8 @@ impl World {
                 Command::Send { slot, correlation, key, version, body, answered } => {
                     self.send_request(place, slot, correlation, key, version, &body, answered);
                 }
+                Command::Raw { slot, bytes } => self.send_raw(place, slot, &bytes),
+                Command::StopReading(slot) => self.stop_reading(place, slot),
                 Command::Timer { at_us, id } => self.at(at_us, Item::Timer { client: place, id }),
             }
         }

@@ -8,9 +8,14 @@ use super::Answer;
 
 /// Every error code in the response; bytes that are no such response are an error.
 pub fn error_codes(answer: &Answer) -> Result<Vec<i16>, String> {
+    if answer.key == ApiKey::Fetch {
+        // Not by its text: that would hold every byte of the records.
+        let response: m::fetch::FetchResponse = answer.read()?;
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        return Ok(partitions.map(|data| data.error_code).chain([response.error_code]).collect());
+    }
     let text = match answer.key {
         ApiKey::Produce => text::<m::produce::ProduceResponse>(answer),
-        ApiKey::Fetch => text::<m::fetch::FetchResponse>(answer),
         ApiKey::ListOffsets => text::<m::list_offsets::ListOffsetsResponse>(answer),
         ApiKey::Metadata => text::<m::metadata::MetadataResponse>(answer),
         ApiKey::OffsetCommit => text::<m::offset_commit::OffsetCommitResponse>(answer),

@@ -127,7 +127,11 @@ impl Fetcher {
                 let Some(&(position, least_end)) = asked.get(&partition) else {
                     return Err(format!("Fetch gives {partition:?}, which nobody asked for"));
                 };
-                if data.error_code == 1 && position < cx.shared.log.log_start(&partition) {
+                if matches!(data.error_code, 0 | 1) && data.log_start_offset >= 0 {
+                    cx.shared.log.starts_at(&partition, data.log_start_offset)?;
+                }
+                let expires = cx.shared.log.expires(&partition);
+                if data.error_code == 1 && (expires || position < cx.shared.log.log_start(&partition)) {
                     // Version 4 does not say where the log starts; real clients ask ListOffsets then.
                     let asked_for = cx.shared.log.log_start(&partition);
                     let start = if data.log_start_offset < 0 { asked_for } else { data.log_start_offset };

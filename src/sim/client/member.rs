@@ -295,6 +295,9 @@ impl Member {
             for data in &topic.partitions {
                 let partition = (topic.topic.clone(), data.partition_index);
                 let position = *asked.get(&partition).ok_or("Fetch gives a partition that nobody asked for")?;
+                if matches!(data.error_code, 0 | 1) && data.log_start_offset >= 0 {
+                    cx.shared.log.starts_at(&partition, data.log_start_offset)?;
+                }
                 match data.error_code {
                     0 => {}
                     1 if position < cx.shared.log.log_start(&partition) => {

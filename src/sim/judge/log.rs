@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::Verdict;
-use crate::records::{ReadRecord, RecordId};
+use crate::records::{ReadRecord, RecordId, value_of};
 
 /// A partition by the topic's name.
 pub type PartitionName = (String, i32);
@@ -43,9 +43,23 @@ struct PartitionModel {
     deleted_to: i64,
 }
 
+/// How much of a topic must be kept.
+#[derive(Clone, Copy, Debug)]
+struct Retention {
+    ms: Option<i64>,
+    bytes: Option<u64>,
+}
+
+/// What a record adds to its batch beside its value, and its batch to the log, at most.
+const RECORD_OVERHEAD_BYTES: u64 = 100;
+
 /// All partitions.
 #[derive(Debug, Default)]
 pub struct LogJudge {
+    /// The topics whose front may go by itself.
+    retention: BTreeMap<String, Retention>,
+    /// The latest time that the wall clock has shown.
+    latest_ms: i64,
     sent: BTreeMap<RecordId, Sent>,
     partitions: BTreeMap<PartitionName, PartitionModel>,
     next_id: u64,
@@ -55,6 +69,59 @@ pub struct LogJudge {
 }
 
 impl LogJudge {
+    /// A judge of topics with these configs.
+    pub fn expecting<'a>(topics: impl Iterator<Item = (String, &'a [(String, String)])>) -> LogJudge {
+        let limit = |configs: &[(String, String)], key: &str| {
+            configs.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.parse::<i64>().ok())
+        };
+        let mut retention = BTreeMap::new();
+        for (name, configs) in topics {
+            let (ms, bytes) = (limit(configs, "retention.ms"), limit(configs, "retention.bytes"));
+            if ms.is_some() || bytes.is_some() {
+                retention.insert(name, Retention { ms, bytes: bytes.map(|bytes| bytes as u64) });
+            }
+        }
+        LogJudge { retention, ..LogJudge::default() }
+    }
+
+    /// The wall clock shows this.
+    pub fn note_wall(&mut self, wall_ms: i64) {
+        self.latest_ms = self.latest_ms.max(wall_ms);
+    }
+
+    /// True when the partition's front may go without anybody asking for it.
+    pub fn expires(&self, partition: &PartitionName) -> bool {
+        self.retention.contains_key(&partition.0)
+    }
+
+    /// The partition said that it starts at `start`: what went must have been old enough, or enough must be left.
+    pub fn starts_at(&mut self, partition: &PartitionName, start: i64) -> Verdict {
+        let before = self.log_start(partition);
+        if start <= before {
+            return Ok(());
+        }
+        let Some(retention) = self.retention.get(&partition.0) else {
+            return Err(format!("L1: {partition:?} starts at {start}, nobody asked for more than {before}"));
+        };
+        let model = self.partitions.entry(partition.clone()).or_default();
+        let too_old = |id: &RecordId| retention.ms.is_some_and(|ms| self.sent[id].timestamp_ms + ms <= self.latest_ms);
+        let mut gone = model.known.range(before..start);
+        if let Some((offset, id)) = gone.find(|(_, id)| !too_old(id)) {
+            let bytes = |(id, sent): (&RecordId, &Sent)| {
+                let is_left = sent.partition == *partition && sent.acked_at.is_none_or(|at| at >= start);
+                if is_left { value_of(*id).len() as u64 + RECORD_OVERHEAD_BYTES } else { 0 }
+            };
+            let left: u64 = self.sent.iter().map(bytes).sum();
+            if retention.bytes.is_none_or(|bytes| left < bytes) {
+                return Err(format!(
+                    "L1: {partition:?} starts at {start}, but {id:?} at {offset} was not due: {left} bytes are left at most"
+                ));
+            }
+        }
+        model.log_start = start;
+        Ok(())
+    }
+
     /// A new record that is about to be sent.
     pub fn new_record(&mut self, partition: &PartitionName, promise: Promise, timestamp_ms: i64) -> RecordId {
         let id = RecordId(self.next_id);
@@ -148,13 +215,7 @@ impl LogJudge {
     pub fn deleted(&mut self, partition: &PartitionName, low_watermark: i64) -> Verdict {
         let model = self.partitions.entry(partition.clone()).or_default();
         model.deleted_to = model.deleted_to.max(low_watermark);
-        if low_watermark > model.log_start {
-            return Err(format!(
-                "C3: {partition:?} starts at {low_watermark}, nobody asked for more than {}",
-                model.log_start
-            ));
-        }
-        Ok(())
+        self.starts_at(partition, low_watermark)
     }
 
     /// The least offset that a question sent now must find at the partition's start.
@@ -172,6 +233,8 @@ impl LogJudge {
         least_end: i64,
     ) -> Verdict {
         let Some(model) = self.partitions.get(partition) else { return Ok(()) };
+        // What is still there of a topic that expires is known only when it says so.
+        let least_end = if self.expires(partition) { 0 } else { least_end };
         let late_enough = |(_, id): &(&i64, &RecordId)| self.sent[*id].timestamp_ms >= target_ms;
         let first = model.known.range(model.log_start..).find(late_enough);
         let said = format!("L2: ListOffsets of {partition:?} for {target_ms} answers {offset} with {timestamp_ms}");

@@ -22,6 +22,9 @@ impl World {
     pub(super) fn start(&mut self) -> Verdict {
         let place = (self.starts as usize).min(self.plan.shards.len() - 1);
         let shards = self.plan.shards[place];
+        if self.starts > 0 && self.plan.shards[place.saturating_sub(1)] != shards {
+            self.cover(|coverage| coverage.note("end", "another number of shards"));
+        }
         self.starts += 1;
         let config = BootConfig {
             shards,
@@ -39,6 +42,7 @@ impl World {
         let mut broker = BrokerConfig::default();
         broker.groups.group_initial_rebalance_delay_ms = 200;
         broker.groups.offsets_topic_num_partitions = 4;
+        broker.log_retention_check_interval_ms = 700;
         broker.engine.journal_file_bytes = 512 << 10;
         if self.plan.small_store {
             broker.engine.journal_file_bytes = 128 << 10;
@@ -52,6 +56,9 @@ impl World {
 
     pub(super) fn boot_op(&mut self) -> Verdict {
         let Some(boot) = &mut self.broker.boot else { return Ok(()) };
+        if let (Some(coverage), Some(op)) = (&mut self.coverage, boot.in_flight()) {
+            coverage.op("disk", op);
+        }
         let output = boot.execute_one(&mut self.disk);
         self.booted(output)
     }
@@ -99,6 +106,12 @@ impl World {
     /// Puts an event into a shard's inbox; void while the process is down.
     pub(super) fn tell(&mut self, host: usize, event: Event) {
         if let Some(there) = self.broker.hosts.get_mut(host) {
+            if let Some(coverage) = &mut self.coverage {
+                coverage.variant("event", &event);
+                if let Event::Mail { mail, .. } = &event {
+                    coverage.variant("mail", mail);
+                }
+            }
             there.inbox.push_back(event);
             self.schedule_turn(host, self.now_us);
         }
@@ -133,9 +146,15 @@ impl World {
         }
         if taken == 0 && there.shard.next_deadline_us().is_some_and(|at_us| at_us <= self.now_us) {
             there.shard.handle(now, Event::Tick, &mut out);
+            if let Some(coverage) = &mut self.coverage {
+                coverage.note("event", "Tick");
+            }
         }
         there.shard.end_of_tick(now, &mut out);
         let pauses = self.plan.pause_one_in > 0 && self.prng.chance(1, self.plan.pause_one_in);
+        if let Some(coverage) = &mut self.coverage {
+            coverage.count("fault", "core taken away", u64::from(pauses));
+        }
         let pause_us = if pauses { self.prng.below(500_000) } else { 0 };
         there.busy_until_us = self.now_us + there.turn_us + taken + pause_us;
         self.trace.note(self.now_us, b't', host as u64, &[taken as u8]);
@@ -160,6 +179,7 @@ impl World {
 
     fn do_output(&mut self, host: usize, output: Output) -> Verdict {
         let life = self.broker.life;
+        self.cover(|coverage| coverage.variant("output", &output));
         match output {
             Output::Send { conn, response } => self.send_response(conn.0, &response)?,
             Output::Close { conn } => {
@@ -254,6 +274,7 @@ impl World {
 
     pub(super) fn io_done(&mut self, host: usize, id: u64) -> Verdict {
         let op = self.broker.hosts[host].ios.remove(&id).expect("scheduled once");
+        self.cover(|coverage| coverage.op("disk", &op));
         let result = self.disk.execute(&op);
         self.trace.note(self.now_us, b'i', id, &[u8::from(result.is_ok())]);
         self.tell(host, Event::IoDone { id, result });
@@ -269,6 +290,9 @@ impl World {
 
     pub(super) fn job_op(&mut self, host: usize, id: u64) -> Verdict {
         let job = self.broker.hosts[host].jobs.get_mut(&id).expect("scheduled while it runs");
+        if let (Some(coverage), Some(op)) = (&mut self.coverage, job.in_flight()) {
+            coverage.op("disk", op);
+        }
         match job.execute_one(&mut self.disk) {
             None => self.schedule_job(host, id),
             Some(output) => {
@@ -300,6 +324,7 @@ impl World {
 
     /// The broker's process ends in the way of the plan.
     pub(super) fn end(&mut self, end: End) -> Verdict {
+        self.cover_end(end);
         match end {
             // Over a disk with faults a stop may never come to its end.
             End::CleanStop if self.broker.is_up() && !self.disk.has_faults() => {
@@ -337,6 +362,7 @@ impl World {
 
     fn die(&mut self) -> Verdict {
         self.stopped_cleanly = false;
+        self.cover_life();
         self.broker.life += 1;
         self.broker.boot = None;
         self.broker.stopping = false;

@@ -111,6 +111,23 @@ impl World {
         self.deliver_to_server(id);
     }
 
+    /// Bytes of a client that need not be requests.
+    pub(super) fn send_raw(&mut self, client: usize, slot: Slot, bytes: &Bytes) {
+        let Some(&(_, Some(id))) = self.clients[client].slots.get(&slot) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.hostile = true;
+        conn.to_server.extend(bytes);
+        self.deliver_to_server(id);
+    }
+
+    /// A client takes nothing more from a connection.
+    pub(super) fn stop_reading(&mut self, client: usize, slot: Slot) {
+        let Some(&(_, Some(id))) = self.clients[client].slots.get(&slot) else { return };
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.unread = true;
+        }
+    }
+
     /// Schedules the next delivery to the broker.
     pub(super) fn deliver_to_server(&mut self, id: u64) {
         if let Some(conn) = self.conns.get_mut(&id)
@@ -128,6 +145,7 @@ impl World {
     pub(super) fn deliver_to_client(&mut self, id: u64) {
         if let Some(conn) = self.conns.get_mut(&id)
             && !conn.to_client_due
+            && (!conn.unread || conn.closing)
         {
             conn.to_client_due = true;
             let delay_us = self.delay_us();
@@ -149,8 +167,25 @@ impl World {
         conn.assembler.push(&bytes);
         let (shard, conn_id) = (conn.shard, conn.id);
         let mut frames = Vec::new();
-        while let Some(frame) = conn.assembler.next_frame().map_err(|error| format!("a client's frame: {error}"))? {
-            frames.push(frame);
+        let hostile = conn.hostile;
+        let mut broken = None;
+        loop {
+            match conn.assembler.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = broken {
+            if !hostile {
+                return Err(format!("a client's frame: {error}"));
+            }
+            // The broker's shell closes what cannot be cut into frames.
+            self.break_conn(id);
+            return Ok(());
         }
         for bytes in frames {
             self.tell(shard, Event::Frame { conn: conn_id, bytes });
@@ -198,6 +233,10 @@ impl World {
     fn answers(&mut self, id: u64) -> Verdict {
         loop {
             let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+            if conn.hostile {
+                conn.arrived.clear();
+                return Ok(());
+            }
             let Some(response) = conn.next_response()? else { return Ok(()) };
             let (client, slot) = (conn.client, conn.slot);
             let expected = conn.expected.pop_front().ok_or("W1: a response that nobody asked for")?;
@@ -212,6 +251,7 @@ impl World {
             self.answers += 1;
             let body = response.slice(reader.position()..);
             let answer = Answer { slot, correlation, key: expected.key, version: expected.version, body };
+            self.cover_answer(&answer)?;
             self.with_client(client, |client, cx| client.on_answer(cx, &answer))?;
         }
     }
@@ -238,10 +278,12 @@ impl World {
         }
         let network = self.plan.network;
         if self.happens(network.reset_one_in) {
+            self.cover(|coverage| coverage.note("fault", "connection reset"));
             self.break_conn(id);
             return true;
         }
         if self.happens(network.vanish_one_in) {
+            self.cover(|coverage| coverage.note("fault", "connection vanished"));
             self.vanish(id);
             return true;
         }
@@ -262,7 +304,11 @@ impl World {
     }
 
     fn delay_us(&mut self) -> u64 {
-        let stall_us = if self.happens(self.plan.network.stall_one_in) { self.prng.below(3_000_000) } else { 0 };
+        let stalls = self.happens(self.plan.network.stall_one_in);
+        if stalls {
+            self.cover(|coverage| coverage.note("fault", "delivery stalled"));
+        }
+        let stall_us = if stalls { self.prng.below(3_000_000) } else { 0 };
         LATENCY_LEAST_US + self.prng.below(LATENCY_MOST_US - LATENCY_LEAST_US + 1) + stall_us
     }
 
