@@ -312,6 +312,7 @@ impl Seat {
         let options = Options {
             frame_bytes_max: network.socket_request_max_bytes,
             frame_memory_bytes: MemoryShares::of(&self.shard.broker).large_frames_bytes,
+            socket_buffers: (network.socket_send_buffer_bytes, network.socket_receive_buffer_bytes),
         };
         let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
         let background = Background::start(BackgroundOptions {

@@ -173,7 +173,12 @@ fn set_option(fd: RawFd, level: i32, name: i32, value: i32) {
 }
 
 /// Small responses leave at once; they are gathered per turn already.
-pub(crate) fn prepare_socket(fd: RawFd) {
+pub(crate) fn prepare_socket(fd: RawFd, (send_bytes, receive_bytes): (Option<i32>, Option<i32>)) {
+    for (name, bytes) in [(libc::SO_SNDBUF, send_bytes), (libc::SO_RCVBUF, receive_bytes)] {
+        if let Some(bytes) = bytes {
+            set_option(fd, libc::SOL_SOCKET, name, bytes);
+        }
+    }
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
 }

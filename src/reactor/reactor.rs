@@ -35,6 +35,8 @@ pub struct Options {
     pub frame_bytes_max: usize,
     /// Bytes of large frames in memory at once; when they are spent, sockets are not read.
     pub frame_memory_bytes: usize,
+    /// The kernel's buffers of each connection, for sending and receiving; none: the system decides.
+    pub socket_buffers: (Option<i32>, Option<i32>),
 }
 
 /// What happened since the last turn.
@@ -177,7 +179,7 @@ impl Reactor {
             self.stats.refused += 1;
             return None;
         }
-        prepare_socket(stream.as_raw_fd());
+        prepare_socket(stream.as_raw_fd(), self.options.socket_buffers);
         let key = self.conns.insert(Conn::new(stream, self.options.frame_bytes_max));
         self.rearm.push(key);
         Some(key.to_u64())

@@ -52,10 +52,10 @@ impl std::fmt::Display for Note {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkConfig {
     pub socket_request_max_bytes: usize,
-    /// -1: the system's.
-    pub socket_send_buffer_bytes: i32,
-    /// -1: the system's.
-    pub socket_receive_buffer_bytes: i32,
+    /// None: the system's, which grows with what the connection needs.
+    pub socket_send_buffer_bytes: Option<i32>,
+    /// None: the system's.
+    pub socket_receive_buffer_bytes: Option<i32>,
     pub socket_listen_backlog_size: i32,
     /// Negative: never.
     pub connections_max_idle_ms: i64,
@@ -309,12 +309,17 @@ impl Reader<'_> {
         Ok(dirs)
     }
 
+    /// A socket's buffer: Kafka's default would only keep the system from growing it.
+    fn buffer(&self, name: &str) -> Option<i32> {
+        Some(self.small(name)).filter(|bytes| *bytes > 0 && self.is_given(name))
+    }
+
     fn network(&self) -> Result<NetworkConfig, ConfigError> {
         let queued = self.number("queued.max.request.bytes");
         Ok(NetworkConfig {
             socket_request_max_bytes: self.size("socket.request.max.bytes"),
-            socket_send_buffer_bytes: self.small("socket.send.buffer.bytes"),
-            socket_receive_buffer_bytes: self.small("socket.receive.buffer.bytes"),
+            socket_send_buffer_bytes: self.buffer("socket.send.buffer.bytes"),
+            socket_receive_buffer_bytes: self.buffer("socket.receive.buffer.bytes"),
             socket_listen_backlog_size: self.small("socket.listen.backlog.size"),
             connections_max_idle_ms: self.number("connections.max.idle.ms"),
             max_connections: self.size("max.connections"),

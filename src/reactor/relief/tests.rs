@@ -23,7 +23,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let options = Options { frame_bytes_max: 100 << 20, frame_memory_bytes: MEMORY_BYTES };
+        let options =
+            Options { frame_bytes_max: 100 << 20, frame_memory_bytes: MEMORY_BYTES, socket_buffers: (None, None) };
         let mut reactor = Reactor::new(options, Doorbell::new().expect("eventfd")).expect("a ring");
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("bound");
@@ -128,4 +129,22 @@ fn halves_of_small_frames_are_limited_together() {
     let _honest = bench.begin(half, half);
     bench.until(|bench| bench.frames == 1);
     assert!(!bench.closed.is_empty());
+}
+
+#[test]
+fn socket_buffers_are_what_was_asked_for() {
+    use std::os::fd::AsRawFd;
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    crate::conn::prepare_socket(socket.as_raw_fd(), (Some(50_000), None));
+    let size = |name: i32| {
+        let (mut bytes, mut len) = (0i32, 4);
+        // SAFETY: both pointers are to locals that outlive the call.
+        let done = unsafe {
+            libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, (&raw mut bytes).cast(), &raw mut len)
+        };
+        assert_eq!(done, 0);
+        bytes
+    };
+    assert_eq!(size(libc::SO_SNDBUF), 100_000, "Linux doubles it for its own needs");
+    assert_ne!(size(libc::SO_RCVBUF), 100_000);
 }

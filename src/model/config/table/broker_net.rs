@@ -58,11 +58,11 @@ pub(super) static KEYS: &[Key] = &[
     key("socket.listen.backlog.size", Int, Some("50"), AtLeast(1), Medium)
         .doc("Connections that the kernel holds ready before they are accepted."),
     key("socket.receive.buffer.bytes", Int, Some("102400"), Any, High)
-        .doc("Kernel receive buffer of a client's socket; -1 leaves it to the system."),
+        .doc("Kernel receive buffer of a client's socket; unless it is set, or with -1, the system decides."),
     key("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), High)
         .doc("Largest request that is read; a larger one closes the connection."),
     key("socket.send.buffer.bytes", Int, Some("102400"), Any, High)
-        .doc("Kernel send buffer of a client's socket; -1 leaves it to the system."),
+        .doc("Kernel send buffer of a client's socket; unless it is set, or with -1, the system decides."),
     key("telemetry.max.bytes", Int, Some("1048576"), AtLeast(1), Low).unused()
         .doc("Largest metrics message that a client may push."),
 ];
