@@ -289,7 +289,8 @@ impl Consumer {
                 let place = if earliest { OffsetSpec::Earliest } else { OffsetSpec::Latest };
                 return self.assign(&[(key.0, key.1, place)]);
             }
-            Some(code) if code.is_retriable() => {
+            // Kafka calls it retriable, but what is damaged on a disk stays so.
+            Some(code) if code.is_retriable() && code != ErrorCode::CorruptMessage => {
                 self.client.forget_topic(topic);
                 return Ok(());
             }
