@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use coretide_node::{CheckProgress, CheckReport, Finding, LogSeen, Severity};
+use coretide_node::{CheckConfig, CheckProgress, CheckReport, Finding, LogSeen, Severity};
 use serde_json::{Value, json};
 
 use crate::args::Global;
@@ -21,8 +21,9 @@ Examples:
 
 Verified are the boot files, both checkpoints and the journal of every shard, every batch of every segment (checksum,
 records, offsets without a gap), and the index files against the batches. What can be made again from verified bytes
-(index files, the file that names a folder's owner) is written anew with --repair; nothing else is ever written. For the
-rest the answer says what it takes.
+(index files, the file that names a folder's owner) is written anew with --repair, without loss. For the rest the answer
+says what it takes. A broker does not start with a hole in its journal: without a copy of the file, --cut-journal gives up
+the records behind the hole, and says which partitions they were of. Without these flags nothing is ever written.
 
 Exit codes:
   0  everything is whole, or was repaired
@@ -42,12 +43,16 @@ pub struct CheckArgs {
     /// Write anew what can be made again without loss
     #[arg(long)]
     pub repair: bool,
+    /// Have a damaged journal end at the damage, so that the broker starts: loses what was acknowledged behind it
+    #[arg(long)]
+    pub cut_journal: bool,
 }
 
 /// Checks a directory.
 pub fn run(global: &Global, arguments: &CheckArgs) -> Result<(), CliError> {
     let mut line = ProgressLine::new(!global.json && std::io::stderr().is_terminal());
-    let report = coretide_node::check(&arguments.dir, arguments.repair, &mut |progress| line.draw(progress));
+    let config = CheckConfig { repair: arguments.repair, cut_journal: arguments.cut_journal };
+    let report = coretide_node::check(&arguments.dir, config, &mut |progress| line.draw(progress));
     line.clear();
     let report = report.map_err(|refused| CliError::Usage(refused.to_string()))?;
     output::print(global.json, || document(&report), || text(&report))?;

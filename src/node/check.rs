@@ -25,8 +25,12 @@ pub enum CheckRefused {
 }
 
 /// Checks the data directory `path`, which no broker may be using; `progress` is told often how far it is. Writes nothing
-/// unless `repair` is set.
-pub fn check(path: &Path, repair: bool, progress: &mut dyn FnMut(&CheckProgress)) -> Result<CheckReport, CheckRefused> {
+/// unless `config` says so.
+pub fn check(
+    path: &Path,
+    config: CheckConfig,
+    progress: &mut dyn FnMut(&CheckProgress),
+) -> Result<CheckReport, CheckRefused> {
     let refuse = |reason: String| CheckRefused::DataDir { path: path.to_path_buf(), reason };
     fs::read_dir(path).map_err(|error| refuse(in_words(&error)))?;
     if !path.join(OWN_DIR).is_dir() {
@@ -42,17 +46,17 @@ pub fn check(path: &Path, repair: bool, progress: &mut dyn FnMut(&CheckProgress)
             })?;
             Some(lock)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !repair => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && config == CheckConfig::default() => None,
         Err(error) => return Err(refuse(in_words(&error))),
     };
-    let mut report = run(path, repair, progress).map_err(|error| refuse(error.to_string()))?;
+    let mut report = run(path, config, progress).map_err(|error| refuse(error.to_string()))?;
     report.findings.extend(meta_finding(path));
     Ok(report)
 }
 
-fn run(path: &Path, repair: bool, progress: &mut dyn FnMut(&CheckProgress)) -> Result<CheckReport, CheckError> {
+fn run(path: &Path, config: CheckConfig, progress: &mut dyn FnMut(&CheckProgress)) -> Result<CheckReport, CheckError> {
     let disk = Disk::new(path, false);
-    let mut job = Check::new(CheckConfig { repair });
+    let mut job = Check::new(config);
     let mut results = Vec::new();
     loop {
         match job.step(results) {
@@ -88,7 +92,7 @@ mod tests {
     use crate::data_dir::DataDir;
 
     fn refusal(path: &Path) -> String {
-        check(path, false, &mut |_| {}).expect_err("must be refused").to_string()
+        check(path, CheckConfig::default(), &mut |_| {}).expect_err("must be refused").to_string()
     }
 
     #[test]
@@ -108,12 +112,12 @@ mod tests {
         let held = DataDir::open(&path, 1).expect("a new directory");
         fs::create_dir(path.join(OWN_DIR)).expect("made");
         fs::write(path.join(OWN_DIR).join("boot-0"), b"").expect("written");
-        assert!(matches!(check(&path, false, &mut |_| {}), Err(CheckRefused::InUse { .. })));
+        assert!(matches!(check(&path, CheckConfig::default(), &mut |_| {}), Err(CheckRefused::InUse { .. })));
         drop(held);
-        let report = check(&path, false, &mut |_| {}).expect("free now");
+        let report = check(&path, CheckConfig::default(), &mut |_| {}).expect("free now");
         assert!(report.is_whole(), "{report:?}");
         fs::write(path.join(META_FILE), "version=9\n").expect("written");
-        let report = check(&path, false, &mut |_| {}).expect("free");
+        let report = check(&path, CheckConfig::default(), &mut |_| {}).expect("free");
         assert!(!report.is_whole() && report.findings[0].path == META_FILE, "{report:?}");
     }
 }

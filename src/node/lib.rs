@@ -26,7 +26,7 @@ mod start_lines;
 use std::path::PathBuf;
 
 pub use check::{CheckRefused, check};
-pub use coretide_log::store::{CheckProgress, CheckReport, Finding, LogSeen, Severity, ShardSeen};
+pub use coretide_log::store::{CheckConfig, CheckProgress, CheckReport, Finding, LogSeen, Severity, ShardSeen};
 pub use data_dir::FORMAT_VERSION;
 pub use error::ServeError;
 pub use serve::serve;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Nothing is written, except with `repair`, and then only what is made again from bytes that were just verified: index files and
-//! the file that says whose folder it is.
+//! the file that says whose folder it is; or with `cut_journal`, which is there to give up what cannot be had back.
 //! Must never touch: a directory that a broker holds; seeing to that is the caller's business.
 
 mod index;
@@ -26,7 +26,7 @@ use super::checkpoint::{CheckpointImage, Decoded, FORMAT};
 use super::jobs::data;
 use crate::io::{FileId, IoError, Job, OWN_DIR, Op, OpOk, OpResult, Step};
 pub(super) use index::IndexCheck;
-use journal::JournalCheck;
+use journal::{Cut, JournalCheck};
 use log::LogCheck;
 pub(super) use walk::Walk;
 
@@ -35,6 +35,8 @@ pub(super) use walk::Walk;
 pub struct CheckConfig {
     /// Write anew what can be made again without loss.
     pub repair: bool,
+    /// Have a damaged journal end at the damage. What was acknowledged behind it is lost.
+    pub cut_journal: bool,
 }
 
 /// How bad a finding is.
@@ -390,7 +392,7 @@ impl Check {
     fn checkpoints(&mut self, found: &[(u8, Bytes)], journals: Vec<(u32, u64)>) -> Result<Next, CheckError> {
         let shard = self.shard();
         let Some(meta) = self.meta else { return Ok(Next::Go(State::NextShard)) };
-        let mut best: Option<Box<CheckpointImage>> = None;
+        let mut best: Option<(Box<CheckpointImage>, u8)> = None;
         let mut bad = Vec::new();
         for (slot, bytes) in found {
             match CheckpointImage::decode(bytes) {
@@ -398,14 +400,16 @@ impl Check {
                 Decoded::Bad if bytes.is_empty() => {}
                 Decoded::Bad => bad.push(FileId::Checkpoint { shard, slot: *slot }.path()),
                 Decoded::Good(image) => {
-                    let mine = image.meta.generation == meta.generation && image.meta.shard == shard;
-                    if mine && best.as_ref().is_none_or(|best| best.meta.seq < image.meta.seq) {
-                        best = Some(image);
+                    let mine = image.meta.generation == meta.generation
+                        && image.meta.journal_id == meta.journal_id(shard)
+                        && image.meta.shard == shard;
+                    if mine && best.as_ref().is_none_or(|(best, _)| best.meta.seq < image.meta.seq) {
+                        best = Some((image, *slot));
                     }
                 }
             }
         }
-        let Some(image) = best else {
+        let Some((image, slot)) = best else {
             self.incomplete = true;
             for path in bad {
                 let remedy = "the next start reads every segment and what the journal still holds instead; what only the \
@@ -422,9 +426,10 @@ impl Check {
             let remedy = "the other slot and the journal are used; the next start writes it anew";
             self.report.add(Severity::Mendable, path, None, what, remedy);
         }
+        let cut = self.config.cut_journal.then(|| Cut { image: (*image).clone(), other_slot: slot ^ 1 });
         let seen = self.report.shards.last_mut().expect("pushed for this shard");
         seen.clean = image.meta.clean;
-        Ok(Next::Go(State::Journal(Box::new(JournalCheck::new(*image, meta, journals, doubtful)))))
+        Ok(Next::Go(State::Journal(Box::new(JournalCheck::new(&image, meta, journals, doubtful, cut)))))
     }
 
     fn take_logs(&mut self, logs: Vec<super::segment::Log>) {

@@ -91,3 +91,67 @@ fn a_damaged_index_is_made_anew_by_repair_and_a_kill_is_no_damage() {
     assert_eq!(fs::read(&index).expect("an index"), before);
     assert_eq!(findings(check(data.path(), "--json")), Vec::<Value>::new());
 }
+
+/// The words of a topic that can be consumed, and whether all could.
+fn consumed(broker: &Broker, topic: &str) -> (Vec<String>, Ended) {
+    let ended = broker.run(&format!("consume {topic} --from beginning --end --request-timeout 5s"));
+    (ended.stdout.lines().map(str::to_string).collect(), ended)
+}
+
+#[test]
+fn bit_rot_is_never_consumed_and_the_other_partitions_go_on() {
+    let data = tempfile::tempdir().expect("a folder");
+    if !written(data.path(), |broker| assert_eq!(broker.stop(), Some(0))) {
+        return;
+    }
+    let log = segment(data.path(), "first", "log");
+    let size = fs::metadata(&log).expect("a segment").len() as usize;
+    flip(&log, size / 2);
+    flip(&segment(data.path(), "second", "index"), 9);
+    let broker = Broker::start(data.path());
+    let (words, ended) = consumed(&broker, "second");
+    ended.ok();
+    let whole: Vec<String> =
+        (0..6).flat_map(|_| (0..500).map(|n| format!("record number {n} of this topic"))).collect();
+    assert_eq!(words, whole, "a wrong index costs nothing");
+    let (words, ended) = consumed(&broker, "first");
+    assert!(words.len() < whole.len() && words == whole[..words.len()], "only what is whole: {} records", words.len());
+    assert!(ended.code != 0 && ended.stderr.contains("CORRUPT_MESSAGE"), "{ended:?}");
+    broker.feed("produce first", "one more\n").ok();
+    assert_eq!(broker.stop(), Some(0));
+}
+
+/// Places of the journal's newest commits, oldest first: file, position.
+fn commits(data: &Path) -> Vec<(u64, PathBuf, usize)> {
+    let mut found = Vec::new();
+    for shard in 0..2 {
+        let dir = fs::read_dir(data.join(format!(".coretide/shard-{shard}"))).expect("a shard");
+        for file in dir.map(|entry| entry.expect("an entry").path()) {
+            let bytes = fs::read(&file).expect("a file");
+            let blocks = bytes.chunks(4096).enumerate().filter(|(_, block)| block.starts_with(b"CTJOURNL"));
+            let seq = |block: &[u8]| u64::from_le_bytes(block[24..32].try_into().expect("eight bytes"));
+            found.push(blocks.map(|(at, block)| (seq(block), file.clone(), at * 4096)).collect::<Vec<_>>());
+        }
+    }
+    found.into_iter().max_by_key(Vec::len).expect("a journal")
+}
+
+#[test]
+fn a_hole_in_the_journal_refuses_the_start_with_its_place() {
+    let data = tempfile::tempdir().expect("a folder");
+    if !written(data.path(), Broker::kill) {
+        return;
+    }
+    let commits = commits(data.path());
+    let (_, file, at) = &commits[commits.len() - 3];
+    flip(file, at + 80);
+    let refused = run(NOWHERE, &format!("serve --listen 127.0.0.1:0 --shards 2 --data {}", data.path().display()), "");
+    let words = refused.failed(1);
+    let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+    assert!(words.contains(name) && words.contains(&format!("position {at}")), "{words}");
+    let found = findings(check(data.path(), "--json"));
+    assert!(found.iter().any(|one| one["severity"] == "loss" && one["position"] == *at), "{found:?}");
+    check(data.path(), "--cut-journal").ok();
+    assert_eq!(Broker::start(data.path()).stop(), Some(0));
+    check(data.path(), "").ok();
+}

@@ -7,15 +7,16 @@ use bytes::Bytes;
 use coretide_model::TopicPartition;
 use coretide_stdx::aligned::BLOCK_BYTES;
 
+use super::log::repaired;
 use super::{CheckError, CheckReport, Severity};
-use crate::io::{FileId, Op, OpResult, Step};
+use crate::io::{Durability, FileId, Op, OpResult, Step};
 use crate::store::boot::chain::{is_later, later_commits, proves_damage};
 use crate::store::boot::journal::entries_of;
 use crate::store::boot::meta::BootMeta;
 use crate::store::boot::replay::{Replay, Unproven};
 use crate::store::checkpoint::{CheckpointImage, LogImage};
 use crate::store::format::{Body, Chain, CommitHeader, read_commit, read_header};
-use crate::store::jobs::data;
+use crate::store::jobs::{checkpoint_ops, data};
 use crate::store::segment::{Log, block_floor};
 
 #[derive(Debug)]
@@ -24,8 +25,17 @@ enum State {
     Heads,
     File(u32),
     Headless(u32),
+    Cut,
     Proof(Vec<Unproven>),
     Over,
+}
+
+/// What it takes to have a damaged journal end at the damage.
+#[derive(Debug)]
+pub struct Cut {
+    /// The checkpoint that it goes with, and the slot of the other one.
+    pub image: CheckpointImage,
+    pub other_slot: u8,
 }
 
 /// The check of one journal.
@@ -47,6 +57,10 @@ pub struct JournalCheck {
     replay: Replay,
     held: Option<(Bytes, CommitHeader)>,
     end: (u32, u64),
+    /// Where commits beyond the end begin.
+    later: Vec<(u32, u64)>,
+    /// What to cut a damaged journal with.
+    cut: Option<Cut>,
     /// The newest commit beyond the end that proves damage, and the logs that commits there are about.
     beyond: u64,
     concerned: BTreeSet<TopicPartition>,
@@ -61,7 +75,14 @@ enum Next {
 
 impl JournalCheck {
     /// Of the shard whose checkpoint this is.
-    pub fn new(image: CheckpointImage, meta: BootMeta, files: Vec<(u32, u64)>, doubtful: bool) -> JournalCheck {
+    /// `cut`: a damaged journal is to end at the damage, whatever that loses.
+    pub fn new(
+        image: &CheckpointImage,
+        meta: BootMeta,
+        files: Vec<(u32, u64)>,
+        doubtful: bool,
+        cut: Option<Cut>,
+    ) -> JournalCheck {
         let journal_id = meta.journal_id(image.meta.shard);
         let mut expected = Chain { journal_id, seq: 1, previous_crc: 0 };
         let mut begins = None;
@@ -91,6 +112,8 @@ impl JournalCheck {
             replay,
             held: None,
             end: (begins.unwrap_or(0), 0),
+            later: Vec::new(),
+            cut,
             beyond: 0,
             concerned: BTreeSet::new(),
             commits: 0,
@@ -134,11 +157,15 @@ impl JournalCheck {
             State::Headless(no) => {
                 let bytes = data(results.into_iter().next())?;
                 let known = self.beyond > 0;
-                self.note_beyond(&bytes, 0);
+                self.note_beyond(no, &bytes, 0);
                 if !known && self.beyond > 0 {
                     self.end = (no, 0);
                 }
                 Ok(self.next_file(report))
+            }
+            State::Cut => {
+                repaired(report.findings.len() - 1, results.into_iter(), report);
+                Ok(self.begin_proof())
             }
             State::Proof(mut unproven) => {
                 if let Some(direct) = unproven.pop() {
@@ -182,15 +209,16 @@ impl JournalCheck {
             at = end;
         }
         self.end = (no, at as u64);
-        self.note_beyond(bytes, at);
+        self.note_beyond(no, bytes, at);
     }
 
-    fn note_beyond(&mut self, bytes: &Bytes, from: usize) {
+    fn note_beyond(&mut self, no: u32, bytes: &Bytes, from: usize) {
         let expected = self.expected;
         for (at, header) in later_commits(bytes, from, expected) {
             if proves_damage(&header, expected) {
                 self.beyond = self.beyond.max(header.chain.seq);
             }
+            self.later.push((no, at));
             let commit = bytes.slice(at as usize..);
             if read_commit(&commit, header.chain).is_some()
                 && let Some(entries) = entries_of(&commit, &header)
@@ -221,11 +249,35 @@ impl JournalCheck {
             !self.clean && (self.expected.seq <= self.committed || (self.begins.is_some() && self.commits == 0));
         if self.beyond > 0 || demanded {
             self.report_damage(report);
+            if let Some(cut) = self.cut.take() {
+                return Next::Do(self.cut_ops(cut), State::Cut);
+            }
         }
+        self.begin_proof()
+    }
+
+    /// The last commit that was found, but for its direct writes, which must be looked at.
+    fn begin_proof(&mut self) -> Next {
         let Some((commit, header)) = self.held.take() else { return Next::Done };
         let Some(entries) = entries_of(&commit, &header) else { return Next::Done };
         let unproven = self.replay.apply_last(&commit, &entries);
         self.next_proof(unproven)
+    }
+
+    /// Wipes the heads of all commits behind the damage, and says in a new checkpoint that they were never done.
+    fn cut_ops(&self, cut: Cut) -> Vec<Op> {
+        let shard = self.shard;
+        let mut image = cut.image;
+        image.meta.committed = image.meta.committed.min(self.expected.seq - 1);
+        image.meta.seq += 1;
+        let mut ops = checkpoint_ops(&image, cut.other_slot);
+        for &(no, at) in &self.later {
+            let bytes = Bytes::from(vec![0; BLOCK_BYTES]);
+            let file = FileId::Journal { shard, no };
+            ops.push(Op::Write { file: file.clone(), at, bytes, direct: false, durability: Durability::Written });
+            ops.push(Op::Sync { file });
+        }
+        ops
     }
 
     fn report_damage(&self, report: &mut CheckReport) {
@@ -244,7 +296,8 @@ impl JournalCheck {
         if !dirs.is_empty() {
             what = format!("{what}; the commits after it are about {}", dirs.join(", "));
         }
-        let remedy = "the broker does not start, to overwrite nothing: restore this file from a copy";
+        let remedy = "the broker does not start, to overwrite nothing: restore this file from a copy, or give up this commit \
+            and all after it with --cut-journal";
         report.add(Severity::Loss, path, Some(at), what, remedy);
     }
 

@@ -331,7 +331,7 @@ fn absent_as_empty(result: Option<OpResult>) -> Result<Bytes, CheckError> {
 }
 
 /// What a repair came to: of all findings from `at` on.
-fn repaired(at: usize, mut results: impl Iterator<Item = OpResult>, report: &mut CheckReport) {
+pub fn repaired(at: usize, mut results: impl Iterator<Item = OpResult>, report: &mut CheckReport) {
     let failed = results.find_map(Result::err);
     for finding in &mut report.findings[at..] {
         match &failed {

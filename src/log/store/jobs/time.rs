@@ -147,7 +147,7 @@ impl TimeJob {
                 },
                 State::TimePair => {
                     let pair = data(result.take())?;
-                    self.state = self.from_pair(&pair);
+                    self.state = self.start_from_pair(&pair);
                 }
                 State::Offsets(search) => match search.step(result.take())? {
                     SearchStep::Read(op) => return Ok(Step::Do(vec![op])),
@@ -181,7 +181,7 @@ impl TimeJob {
     }
 
     /// Where to begin in the offset index, given the time entry found and the one before it.
-    fn from_pair(&mut self, pair: &[u8]) -> State {
+    fn start_from_pair(&mut self, pair: &[u8]) -> State {
         let source = &self.spec.segments[self.segment].source;
         let from = self.spec.from_offset - source.segment;
         let entries = (index::read_time(pair), pair.get(TIME_ENTRY_BYTES..).and_then(index::read_time));

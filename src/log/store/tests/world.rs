@@ -509,7 +509,11 @@ impl World {
 
 /// Checks a disk that nobody uses.
 pub fn check_disk(disk: &mut Disk, repair: bool) -> CheckReport {
-    let mut check = Check::new(CheckConfig { repair });
+    run_check(disk, CheckConfig { repair, cut_journal: false })
+}
+
+pub fn run_check(disk: &mut Disk, config: CheckConfig) -> CheckReport {
+    let mut check = Check::new(config);
     let mut results = Vec::new();
     loop {
         match check.step(std::mem::take(&mut results)) {
