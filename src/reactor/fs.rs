@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -235,10 +235,14 @@ impl Disk {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clock += 1;
         let used = open.clock;
-        if let Some(found) = open.by_path.get_mut(&key) {
+        // Another thread's disk may have removed the file, and a new one may be there under its name.
+        if let Some(found) = open.by_path.get_mut(&key)
+            && found.file.metadata()?.nlink() > 0
+        {
             found.used = used;
             return Ok(Arc::clone(&found.file));
         }
+        open.by_path.remove(&key);
         let file = Arc::new(open_file(&self.at(path), direct, create)?);
         if open.by_path.len() >= OPEN_FILES_MAX {
             let oldest = open.by_path.iter().min_by_key(|(_, file)| file.used).map(|(key, _)| key.clone());

@@ -74,6 +74,28 @@ fn a_recreated_folder_is_not_served_from_old_descriptors() {
 }
 
 #[test]
+fn a_folder_that_another_disk_recreated_is_not_served_from_old_descriptors() {
+    let (dir, mine) = disk();
+    let other = Disk::new(dir.path(), false);
+    let write = |byte| FileOp::Write {
+        path: path("t-0/owner"),
+        at: 0,
+        bytes: Bytes::from(vec![byte; 8]),
+        direct: false,
+        durable: false,
+    };
+    let read = FileOp::Read { path: path("t-0/owner"), at: 0, len: 8, direct: false };
+    for byte in [1, 2, 3] {
+        assert_eq!(other.execute(&write(byte)), Ok(FileOk::Done));
+        assert_eq!(mine.execute(&read), Ok(FileOk::Data(Bytes::from(vec![byte; 8]))));
+        let away = FileOp::RenameDir { from: path("t-0"), to: path("t-0-delete") };
+        assert_eq!(other.execute(&away), Ok(FileOk::Done));
+        assert_eq!(other.execute(&FileOp::RemoveDir { path: path("t-0-delete") }), Ok(FileOk::Done));
+        assert!(mine.execute(&read).is_err_and(|error| error.errno == libc::ENOENT));
+    }
+}
+
+#[test]
 fn execution_stops_at_the_first_failure_and_names_it() {
     let (_dir, disk) = disk();
     let ops = [
