@@ -6,14 +6,15 @@ use std::process::{Command, Stdio};
 
 /// What `--help` prints.
 pub const USAGE: &str =
-    "usage: cargo x powercut [--cuts N] [--fs ext4|xfs] [--seed S] [--binary PATH] [--prove] [--eio] [--short]
-  --cuts N                how many power cuts on each file system (100; 0 beside --prove or --eio)
+    "usage: cargo x powercut [--cuts N] [--fs ext4|xfs] [--seed S] [--binary PATH] [--prove] [--eio] [--flip] [--short]
+  --cuts N                how many power cuts on each file system (100; 0 beside --prove, --eio, --flip)
   --fs ext4|xfs           only this file system
   --seed S                what everything but timing follows from (the time)
   --binary PATH           the broker (target/release/coretide)
   --prove                 the same broker without its flushes must be caught losing records
   --eio                   one EIO on a write, a flush, a read
-  --short                 3 cuts and the proof
+  --flip                  one bit of a record flipped while the power is off, in a segment and in the journal
+  --short                 3 cuts, the proof, and each EIO once: what cargo x test runs
   --keep DIR              keep a copy of the data directory from before each start that is judged
   --can                   only say whether this machine can do it
 It needs root, FUSE and loop devices, and says `not run` with exit code 77 where they are missing.";

@@ -97,6 +97,7 @@ fn one_round(
         lab.power_on()?;
         while totals.cuts < end && lab.random.chance(1, 3) {
             let more = cut_at_start(&mut lab)?;
+            report.unflushed += more.unflushed;
             report.lost_sectors += more.lost_sectors;
             report.kept_sectors += more.kept_sectors;
             totals.cuts += 1;

@@ -12,6 +12,8 @@ use coretide_stdx::prng::Prng;
 pub const SECTOR_BYTES: usize = 512;
 /// The first bytes of a commit in the broker's journal. Commits begin on blocks of [`BLOCK_BYTES`].
 pub const JOURNAL_MARK: &[u8; 8] = b"CTJOURNL";
+/// Where the journal's id stands in a commit's first block.
+const JOURNAL_ID_AT: usize = 16;
 /// Stands in every record that the load produces.
 pub const RECORD_MARK: &[u8; 16] = b"<powercut-record";
 const BLOCK_BYTES: usize = 4096;
@@ -81,8 +83,8 @@ pub enum Fault {
     JournalWrite,
     /// A write of records that is not the journal's.
     SegmentWrite,
-    /// The first flush after a write of the journal. The broker's writes that it was to pin down are never pinned down,
-    /// whatever later flushes say: that is how disks and kernels behave.
+    /// A flush that was to pin down writes of one journal and of no other, so that whoever lost them is told. They are never
+    /// pinned down, whatever later flushes say: that is how disks and kernels behave.
     Flush,
     /// A read that would have returned records.
     Read,
@@ -118,7 +120,6 @@ struct State {
     has_power: bool,
     is_lying: bool,
     armed: Option<Fault>,
-    journal_since_flush: bool,
     plan: Option<Plan>,
     /// What a planned cut did.
     planned: Option<CutReport>,
@@ -146,7 +147,6 @@ impl Disk {
             has_power: true,
             is_lying: false,
             armed: None,
-            journal_since_flush: false,
             plan: None,
             planned: None,
             flush_max_us: 0,
@@ -190,7 +190,7 @@ impl Disk {
         let mut state = self.state();
         state.follow_plan(false);
         state.check_power()?;
-        let is_journal = has_journal_mark(bytes);
+        let is_journal = !journals_of(bytes).is_empty();
         let fails = match state.armed {
             Some(Fault::JournalWrite) => is_journal,
             Some(Fault::SegmentWrite) => !is_journal && contains(bytes, RECORD_MARK),
@@ -200,7 +200,6 @@ impl Disk {
             state.armed = None;
             return Err(Refused::Fault);
         }
-        state.journal_since_flush |= is_journal;
         state.counts.writes += 1;
         state.current[at..at + bytes.len()].copy_from_slice(bytes);
         state.cache.push_back(Write { at, bytes: bytes.into() });
@@ -214,16 +213,17 @@ impl Disk {
             let mut state = self.state();
             state.follow_plan(true);
             state.check_power()?;
-            if state.armed == Some(Fault::Flush) && state.journal_since_flush {
+            if state.armed == Some(Fault::Flush)
+                && let [journal] = state.journals_in_cache()[..]
+            {
                 state.armed = None;
-                state.doom_broker_writes();
+                state.doom(journal);
                 return Err(Refused::Fault);
             }
             state.counts.flushes += 1;
             if state.is_lying {
                 return Ok(());
             }
-            state.journal_since_flush = false;
             let max = state.flush_max_us + 1;
             (state.settled + state.cache.len() as u64, state.random.below(max))
         };
@@ -256,7 +256,6 @@ impl Disk {
     pub fn arm(&self, fault: Fault) {
         let mut state = self.state();
         state.armed = Some(fault);
-        state.journal_since_flush = false;
     }
 
     /// False once the fault has happened.
@@ -288,8 +287,26 @@ impl Disk {
     pub fn power_on(&self) {
         let mut state = self.state();
         assert!(state.cache.is_empty(), "a disk without power takes nothing into its cache");
-        state.journal_since_flush = false;
         state.has_power = true;
+    }
+
+    /// Flips one bit of each durable copy of `needle`, `skip` bytes behind its start. Only while the power is off.
+    /// Returns the places.
+    pub fn flip_behind(&self, needle: &[u8], skip: usize) -> Vec<usize> {
+        let mut state = self.state();
+        assert!(!state.has_power, "bits rot while nobody looks");
+        let mut places = Vec::new();
+        let mut from = 0;
+        while let Some(found) = find(&state.durable[from..], needle) {
+            let at = from + found + skip;
+            if at < state.durable.len() {
+                state.durable[at] ^= 0x10;
+                state.current[at] = state.durable[at];
+                places.push(at);
+            }
+            from += found + needle.len();
+        }
+        places
     }
 }
 
@@ -345,21 +362,30 @@ impl State {
         self.durable[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// The file system's own writes stay in the cache: what is tested is the broker.
-    fn doom_broker_writes(&mut self) {
+    /// The journals that have writes in the cache.
+    fn journals_in_cache(&self) -> Vec<u64> {
+        let mut journals: Vec<u64> = self.cache.iter().flat_map(|write| journals_of(&write.bytes)).collect();
+        journals.sort_unstable();
+        journals.dedup();
+        journals
+    }
+
+    /// The other writes stay in the cache: nobody would tell their owners.
+    fn doom(&mut self, journal: u64) {
         for write in &mut self.cache {
-            if has_journal_mark(&write.bytes) || contains(&write.bytes, RECORD_MARK) {
+            if journals_of(&write.bytes).contains(&journal) {
                 self.doomed.push((write.at, write.bytes.len()));
                 // It stays in line, so that flushes under way count right.
                 write.bytes = Box::default();
             }
         }
-        self.journal_since_flush = false;
     }
 }
 
-fn has_journal_mark(bytes: &[u8]) -> bool {
-    bytes.chunks(BLOCK_BYTES).any(|block| block.starts_with(JOURNAL_MARK))
+/// The ids of the journals whose commits begin in these bytes.
+fn journals_of(bytes: &[u8]) -> Vec<u64> {
+    let commits = bytes.chunks(BLOCK_BYTES).filter(|block| block.starts_with(JOURNAL_MARK));
+    commits.filter_map(|block| block.get(JOURNAL_ID_AT..)?.first_chunk()).map(|id| u64::from_le_bytes(*id)).collect()
 }
 
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {
@@ -514,17 +540,36 @@ mod tests {
     #[test]
     fn what_a_failed_flush_left_behind_is_gone_whatever_later_flushes_say() {
         let disk = Disk::new(SIZE);
-        let mut journal = vec![0; BLOCK_BYTES];
-        journal[..8].copy_from_slice(JOURNAL_MARK);
+        let journal = |id: u64| {
+            let mut block = vec![0; BLOCK_BYTES];
+            block[..8].copy_from_slice(JOURNAL_MARK);
+            block[JOURNAL_ID_AT..JOURNAL_ID_AT + 8].copy_from_slice(&id.to_le_bytes());
+            block
+        };
         disk.arm(Fault::Flush);
         disk.write(8192, &[5; 512]).expect("the file system's own");
-        disk.flush().expect("nothing of the journal yet");
-        disk.write(0, &journal).expect("written");
+        disk.flush().expect("nothing of a journal yet");
+        disk.write(0, &journal(1)).expect("written");
+        disk.write(4096, &journal(2)).expect("written");
+        disk.flush().expect("it is not known whose flush this is");
+        disk.write(20480, &journal(1)).expect("written");
         disk.write(16384, &[6; 512]).expect("the file system's own");
         assert_eq!(disk.flush(), Err(Refused::Fault));
-        assert_eq!(read(&disk, 0, 8), JOURNAL_MARK, "it still reads as if");
+        assert_eq!(read(&disk, 20480, 8), JOURNAL_MARK, "it still reads as if");
         disk.flush().expect("it says so");
         after_cut(&disk, Survives::All, 1);
-        assert_eq!((read(&disk, 0, 1), read(&disk, 8192, 1), read(&disk, 16384, 1)), (vec![0], vec![5], vec![6]));
+        assert_eq!((read(&disk, 0, 8), read(&disk, 4096, 8)), (JOURNAL_MARK.to_vec(), JOURNAL_MARK.to_vec()));
+        assert_eq!((read(&disk, 20480, 1), read(&disk, 8192, 1), read(&disk, 16384, 1)), (vec![0], vec![5], vec![6]));
+    }
+
+    #[test]
+    fn bits_flip_behind_each_copy() {
+        let disk = Disk::new(SIZE);
+        disk.write(100, b"needle__").expect("written");
+        disk.write(9000, b"needle__").expect("written");
+        disk.cut(Survives::All, &mut Prng::new(1));
+        assert_eq!(disk.flip_behind(b"needle", 7), [107, 9007]);
+        disk.power_on();
+        assert_eq!(read(&disk, 107, 1), [b'_' ^ 0x10]);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use coretide_client::Place;
 use coretide_stdx::prng::Prng;
 
 use crate::broker::{Broker, Setup};
@@ -138,12 +139,17 @@ impl Lab {
     /// Reads everything back. What was there is what must be there from then on: only after a restart, when nothing is on
     /// its way any more.
     pub fn verify(&self, broker: &Broker) -> Result<Verified, Wrongs> {
-        verify(&broker.address, &self.shared, true)
+        verify(&broker.address, &self.shared, true, None)
     }
 
     /// Reads everything back while what had no answer may still appear.
     pub fn glance(&self, broker: &Broker) -> Result<Verified, Wrongs> {
-        verify(&broker.address, &self.shared, false)
+        verify(&broker.address, &self.shared, false, None)
+    }
+
+    /// Reads everything back but for one partition.
+    pub fn verify_but(&self, broker: &Broker, except: &Place) -> Result<Verified, Wrongs> {
+        verify(&broker.address, &self.shared, true, Some(except))
     }
 
     /// False where the file system itself has given up after an error.

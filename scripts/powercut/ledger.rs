@@ -32,6 +32,13 @@ impl RecordId {
         value
     }
 
+    /// The bytes that only this record begins with.
+    pub fn front(self) -> Vec<u8> {
+        let mut front = self.value(0);
+        front.truncate(HEAD_BYTES);
+        front
+    }
+
     /// The name in a value; none if this is no record of ours.
     pub fn of(value: &[u8]) -> Option<RecordId> {
         let rest = value.strip_prefix(RECORD_MARK)?;
@@ -179,6 +186,12 @@ impl Ledger {
     pub fn end(&self, place: &Place) -> i64 {
         let known = self.partitions.get(place).and_then(|partition| partition.known.last_key_value());
         known.map_or(0, |(offset, _)| offset + 1)
+    }
+
+    /// A record that must be there, from the middle of the partition.
+    pub fn some_record(&self, place: &Place) -> Option<(i64, RecordId)> {
+        let known = &self.partitions.get(place)?.known;
+        known.iter().nth(known.len() / 2).map(|(offset, (id, _))| (*offset, *id))
     }
 
     /// The partitions with something in them, but for topics that may be gone.

@@ -2,9 +2,9 @@
 //! that, clients that remember what was acknowledged.
 //!
 //! ```text
-//!   main ── cuts (and their proof), eio ── lab ─┬─ broker      the real binary, a process of its own
-//!                                               ├─ load ─ ledger ─ verify
-//!                                               └─ volume ─ fuse ─ disk
+//!   main ── cuts (and their proof), eio, flip ── lab ─┬─ broker      the real binary, a process of its own
+//!                                                     ├─ load ─ ledger ─ verify
+//!                                                     └─ volume ─ fuse ─ disk
 //! ```
 //!
 //! Must never touch: the broker's rooms (it is a black box here).
@@ -13,6 +13,7 @@ mod broker;
 mod cuts;
 mod disk;
 mod eio;
+mod flip;
 mod fuse;
 mod lab;
 mod ledger;
@@ -33,7 +34,7 @@ use crate::volume::FileSystem;
 /// The exit code that says that nothing was tried, since the machine cannot do it.
 const EXIT_NOT_RUN: u8 = 77;
 
-const USAGE: &str = "usage: powercut [--cuts N] [--fs ext4|xfs] [--seed S] [--binary PATH] [--prove] [--eio] [--short] [--can] [--keep DIR]";
+const USAGE: &str = "usage: powercut [--cuts N] [--fs ext4|xfs] [--seed S] [--binary PATH] [--prove] [--eio] [--flip] [--short] [--can] [--keep DIR]";
 
 /// What was asked for.
 struct Arguments {
@@ -43,6 +44,8 @@ struct Arguments {
     binary: PathBuf,
     prove: bool,
     eio: bool,
+    flip: bool,
+    short: bool,
     can: bool,
     keep: Option<PathBuf>,
 }
@@ -55,6 +58,8 @@ fn arguments() -> Result<Arguments, String> {
         binary: PathBuf::from("target/release/coretide"),
         prove: false,
         eio: false,
+        flip: false,
+        short: false,
         can: false,
         keep: None,
     };
@@ -74,6 +79,7 @@ fn arguments() -> Result<Arguments, String> {
             "--keep" => asked.keep = Some(PathBuf::from(value()?)),
             "--prove" => asked.prove = true,
             "--eio" => asked.eio = true,
+            "--flip" => asked.flip = true,
             "--short" => short = true,
             "--can" => asked.can = true,
             _ => return Err(format!("{argument} is unknown\n{USAGE}")),
@@ -82,13 +88,15 @@ fn arguments() -> Result<Arguments, String> {
     // Proof and faults stand alone unless cuts are asked for, too.
     let default = if short {
         3
-    } else if asked.prove || asked.eio {
+    } else if asked.prove || asked.eio || asked.flip {
         0
     } else {
         100
     };
     asked.cuts = cuts.unwrap_or(default);
-    asked.prove |= short;
+    if short {
+        (asked.short, asked.prove, asked.eio) = (true, true, true);
+    }
     Ok(asked)
 }
 
@@ -176,7 +184,10 @@ fn on(asked: &Arguments, options: &Options, fs: FileSystem) -> Result<(), String
         );
     }
     if asked.eio {
-        eio::run(options, fs)?;
+        eio::run(options, fs, asked.short)?;
+    }
+    if asked.flip {
+        flip::run(options, fs)?;
     }
     Ok(())
 }
@@ -198,6 +209,7 @@ fn sweep_when_asked_to_end(root: PathBuf) -> Result<(), String> {
         signals.wait(&never);
         eprintln!("ending: sweeping up {}", root.display());
         volume::sweep(&root);
+        let _ = std::fs::remove_dir_all(&root);
         std::process::exit(130);
     });
     Ok(())

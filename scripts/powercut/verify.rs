@@ -3,10 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use coretide_client::{ClientError, Consumer, ConsumerConfig, Isolation, OffsetSpec, Place, Reset};
+use bytes::Bytes;
+use coretide_client::{ClientError, Connection, Consumer, ConsumerConfig, Isolation, OffsetSpec, Place, Reset};
+use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 
 use crate::ledger::{Found, Tally};
 use crate::load::{ANSWER_MAX, RETRY_MAX, Shared, client};
+
+/// One record fits in.
+const FETCH_BYTES: i32 = 1 << 20;
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,17 +29,24 @@ pub type Wrongs = Vec<String>;
 
 /// Reads all topics, offsets and records. `settles`: nothing is on its way any more, so that what is not there now may not
 /// come later.
-pub fn verify(address: &str, shared: &Shared, settles: bool) -> Result<Verified, Wrongs> {
+/// `except`: this partition is not looked at.
+pub fn verify(address: &str, shared: &Shared, settles: bool, except: Option<&Place>) -> Result<Verified, Wrongs> {
     let mut wrong = shared.ledger().take_wrong();
     let mut verified = Verified::default();
-    match all(address, shared, settles, &mut verified) {
+    match all(address, shared, settles, except, &mut verified) {
         Ok(more) => wrong.extend(more),
         Err(error) => wrong.push(format!("not everything could be read back: {error}")),
     }
     if wrong.is_empty() { Ok(verified) } else { Err(wrong) }
 }
 
-fn all(address: &str, shared: &Shared, settles: bool, verified: &mut Verified) -> Result<Wrongs, ClientError> {
+fn all(
+    address: &str,
+    shared: &Shared,
+    settles: bool,
+    except: Option<&Place>,
+    verified: &mut Verified,
+) -> Result<Wrongs, ClientError> {
     let mut wrong = Vec::new();
     let mut client = client(address, "powercut-judge", RETRY_MAX)?;
     let there: BTreeSet<String> = client.all_topics()?.into_iter().map(|topic| topic.name).collect();
@@ -51,6 +63,7 @@ fn all(address: &str, shared: &Shared, settles: bool, verified: &mut Verified) -
         }
     }
     let places: Vec<Place> = shared.ledger().places().into_iter().filter(|(topic, _)| there.contains(topic)).collect();
+    let places: Vec<Place> = places.into_iter().filter(|place| Some(place) != except).collect();
     let bounds = client.log_bounds(Isolation::ReadUncommitted, &places)?;
     let mut records = read_all(address, &bounds)?;
     for (place, (start, _)) in &bounds {
@@ -98,4 +111,23 @@ fn read_all(address: &str, bounds: &BTreeMap<Place, (i64, i64)>) -> Result<BTree
             records.entry(place).or_default().push(found);
         }
     }
+}
+
+/// What a fetch at `offset` brings: the error code, and the bytes.
+pub fn fetch(address: &str, place: &Place, offset: i64) -> Result<(i16, Bytes), ClientError> {
+    let mut connection = Connection::open(address, "powercut-judge", ANSWER_MAX)?;
+    let wanted = FetchPartition {
+        partition: place.1,
+        current_leader_epoch: -1,
+        fetch_offset: offset,
+        partition_max_bytes: FETCH_BYTES,
+        ..FetchPartition::default()
+    };
+    let topics = vec![FetchTopic { topic: place.0.clone(), partitions: vec![wanted], ..FetchTopic::default() }];
+    let request =
+        FetchRequest { max_wait_ms: 100, min_bytes: 1, max_bytes: FETCH_BYTES, topics, ..FetchRequest::default() };
+    let response = connection.call(&request, ANSWER_MAX)?;
+    let data = response.responses.into_iter().flat_map(|topic| topic.partitions).next();
+    let data = data.ok_or_else(|| ClientError::Usage("a fetch's answer leaves out what was asked for".to_string()))?;
+    Ok((data.error_code, data.records.unwrap_or_default()))
 }
