@@ -12,6 +12,8 @@ pub struct Disk {
     dirs: BTreeSet<String>,
     /// Writes and syncs fail from now on.
     pub broken: bool,
+    /// Reads of paths with this in them fail.
+    pub unreadable: Option<String>,
     /// What the volume says of itself, if it says anything.
     pub volume: Option<VolumeSpace>,
 }
@@ -24,7 +26,13 @@ impl Disk {
     /// Does one operation.
     pub fn run(&mut self, op: Op) -> OpResult {
         match op {
-            Op::Read { file, at, len, .. } => self.read(&file, at, len).map(OpOk::Data),
+            Op::Read { file, at, len, .. } => {
+                let path = file.path();
+                if self.unreadable.as_ref().is_some_and(|part| path.contains(part)) {
+                    return Err(IoError { op: "read", path, errno: 5, message: "broken".into() });
+                }
+                self.read(&file, at, len).map(OpOk::Data)
+            }
             Op::Write { file, at, bytes, .. } => {
                 let path = file.path();
                 if self.broken {

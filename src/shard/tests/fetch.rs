@@ -421,3 +421,45 @@ fn epochs_and_producers_are_told_by_their_owners() {
     let producer = &partitions[0].active_producers[0];
     assert_eq!((producer.producer_id, producer.producer_epoch, producer.last_sequence), (41, 3, 1));
 }
+
+#[test]
+fn a_read_that_the_disk_fails_is_error_56_and_everything_else_goes_on() {
+    let settings = [("coretide.shard.cache.bytes", "1048576")];
+    let mut rig = Rig::with(2, &settings);
+    rig.create("t", 2, &[("segment.bytes", "2097152")]);
+    let conn = rig.open(0);
+    for number in 0..40u8 {
+        for index in 0..2 {
+            put(&mut rig, conn, "t", index, &[&vec![number; 100_000]]);
+        }
+    }
+    let mut rig = rig.restart(2, &settings);
+    let conn = rig.open(1);
+    rig.disk.unreadable = Some("t-0/".to_string());
+    for _ in 0..3 {
+        let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(0, 0), part(1, 0)]));
+        let found = shape(&response);
+        assert_eq!((found[0].1, found[0].2.len()), (56, 0), "KAFKA_STORAGE_ERROR, and no bytes");
+        assert_eq!(found[1].1, 0, "the other partition is read");
+        let listed: ListOffsetsResponse = rig.call(
+            conn,
+            7,
+            &ListOffsetsRequest {
+                topics: vec![ListOffsetsTopic {
+                    name: "t".into(),
+                    partitions: vec![ListOffsetsPartition { timestamp: START_MS, ..ListOffsetsPartition::default() }],
+                }],
+                ..ListOffsetsRequest::default()
+            },
+        );
+        assert_eq!(listed.topics[0].partitions[0].error_code, 56, "a search by time, too");
+    }
+    for index in 0..2 {
+        put(&mut rig, conn, "t", index, &[b"appends go on"]);
+    }
+    let told = rig.notices.iter().filter(|notice| notice.text.contains("t-0 cannot be read")).count();
+    assert!((1..=2).contains(&told), "told, and not with every read: {:?}", rig.notices);
+    rig.disk.unreadable = None;
+    let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(0, 0)]));
+    assert_eq!(shape(&response)[0].1, 0, "a disk that comes back is read again");
+}
