@@ -145,7 +145,15 @@ pub const ALL: &[(&str, &[&str])] = &[
 ];
 
 /// What is not reached, and why not.
-pub const WHY_NOT: &[(&str, &str)] = &[("Fatal", "only when the metadata log itself is on a bad part of the disk")];
+pub const WHY_NOT: &[(&str, &str)] = &[
+    ("Fatal", "only when the metadata log itself is on a bad part of the disk"),
+    ("Kill while stopping", "over a stop no end is planned yet"),
+    ("PowerCut while stopping", "over a stop no end is planned yet"),
+    ("memory spent", "no seed gives the broker little memory"),
+    ("connection refused", "no seed sets max.connections"),
+    ("GroupMaxSizeReached", "no seed sets group.max.size"),
+    ("TopicDeletionDisabled", "no seed sets delete.topic.enable=false"),
+];
 
 /// What was reached, by area.
 #[derive(Clone, Debug, Default)]
@@ -250,7 +258,8 @@ impl std::fmt::Write for FirstWord {
     }
 }
 
-fn name_of(op: &Op) -> String {
+/// What kind of operation this is, in the words of [`ALL`].
+pub fn name_of(op: &Op) -> String {
     match op {
         Op::Read { file, .. } => format!("read {}", kind_of(file)),
         Op::Write { file: file @ FileId::Journal { .. }, durability, .. } => {
@@ -284,5 +293,22 @@ fn kind_of(file: &FileId) -> &'static str {
         FileId::Segment { .. } => "other segment file",
         FileId::Partition { .. } => "partition file",
         FileId::Root { .. } => "boot record",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_reached_and_the_rest_is_not() {
+        let mut coverage = Coverage::default();
+        coverage.variant("event", &Some(5));
+        coverage.group("g", "Empty");
+        coverage.group("g", "Stable");
+        coverage.op("disk", &Op::SyncDir { dir: "".into() });
+        assert_eq!(coverage.split("event", &["Some", "None"]), (vec!["Some"], vec!["None"]));
+        assert_eq!(coverage.split("group transition", &["Empty to Stable"]).1, Vec::<&str>::new());
+        assert_eq!(coverage.split("disk", &["sync dir", "make dir"]), (vec!["sync dir"], vec!["make dir"]));
     }
 }

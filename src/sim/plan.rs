@@ -7,6 +7,7 @@ use crate::client::{
     Checker, Churner, Client, Committer, Deleter, Fetcher, Hostile, Member, Prober, Producer, ProducerKind, Setup,
     TopicPlan,
 };
+use crate::coverage::ALL;
 use crate::disk::{CutMode, DiskFaults};
 
 /// How the broker's process ends.
@@ -55,6 +56,8 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// When the broker ends, in microseconds, and how.
     pub ends: Vec<(u64, End)>,
+    /// Each end waits, for half a second at most, until an operation of this kind is in flight.
+    pub crash_points: Vec<&'static str>,
     /// When work ends and only the judging is left, in microseconds.
     pub work_us: u64,
     pub network: NetworkPlan,
@@ -87,8 +90,10 @@ impl Plan {
         for _ in &ends {
             shards.push(if prng.chance(1, 5) { 1 + prng.below(3) as u16 } else { first });
         }
+        let crash_points = plan_crash_points(&mut prng, ends.len());
         let plan = Plan {
             seed,
+            crash_points,
             shards,
             topics,
             ends,
@@ -177,6 +182,13 @@ fn plan_ends(prng: &mut Prng, work_us: u64, relaxed: bool) -> Vec<(u64, End)> {
     }
     ends.sort_by_key(|&(at_us, _)| at_us);
     ends
+}
+
+/// For each end the kind of operation that it should meet, in half of the seeds.
+fn plan_crash_points(prng: &mut Prng, ends: usize) -> Vec<&'static str> {
+    let (_, kinds) = ALL.iter().find(|(area, _)| *area == "crash while in flight").expect("it is in the table");
+    let wanted = if prng.chance(1, 2) { ends } else { 0 };
+    (0..wanted).map(|_| kinds[prng.below(kinds.len() as u64) as usize]).collect()
 }
 
 fn plan_network(prng: &mut Prng) -> NetworkPlan {

@@ -42,8 +42,12 @@ enum Item {
     BootOp { life: u32 },
     /// The broker is started.
     Start { life: u32 },
+    /// The broker ends, as soon as the operation that the plan wants it to meet is in flight.
+    PlannedEnd { place: usize, end: End },
     /// The broker ends.
     End(End),
+    /// The broker ends although no such operation came.
+    EndAnyway,
     /// Bytes arrive at the broker.
     ToServer { conn: u64 },
     /// Bytes arrive at a client.
@@ -146,6 +150,8 @@ pub struct World {
     /// A broken promise that was not the broker's.
     blamed: Option<String>,
     outbox: Vec<coretide_shard::Output>,
+    /// An end that waits for an operation of this kind.
+    armed: Option<(&'static str, End)>,
     /// What was reached, when anybody wants to know.
     coverage: Option<Coverage>,
 }
@@ -199,6 +205,7 @@ impl World {
             rotten: Vec::new(),
             blamed: None,
             outbox: Vec::new(),
+            armed: None,
             coverage: None,
         }
     }
@@ -215,8 +222,8 @@ impl World {
 
     fn drive(&mut self) -> Verdict {
         self.at(0, Item::Start { life: 0 });
-        for (at_us, end) in self.plan.ends.clone() {
-            self.at(at_us, Item::End(end));
+        for (place, (at_us, end)) in self.plan.ends.clone().into_iter().enumerate() {
+            self.at(at_us, Item::PlannedEnd { place, end });
         }
         for (at_us, event) in self.plan.disk.clone() {
             self.at(at_us, Item::Disk(event));
@@ -251,7 +258,20 @@ impl World {
             Item::Mail { life: of, from, to } if of == life => self.mail_arrives(from, to),
             Item::BootOp { life: of } if of == life => self.boot_op(),
             Item::Start { life: of } if of == life => self.start(),
+            Item::PlannedEnd { place, end } => match self.plan.crash_points.get(place) {
+                Some(wanted) => {
+                    self.armed = Some((wanted, end));
+                    self.at(self.now_us + 500_000, Item::EndAnyway);
+                    Ok(())
+                }
+                None => self.end(end),
+            },
             Item::End(end) => self.end(end),
+            Item::EndAnyway => match self.armed.take() {
+                // Once work is over nothing goes wrong any more.
+                Some((_, end)) if self.phase == Phase::Working => self.end(end),
+                _ => Ok(()),
+            },
             Item::ToServer { conn } => self.arrive_at_server(conn),
             Item::ToClient { conn } => self.arrive_at_client(conn),
             Item::Connect { client, slot, attempt } => self.connect(client, slot, attempt),

@@ -10,6 +10,7 @@ use coretide_shard::{Event, Output, Response, Shard, ShardConfig, placement};
 
 use super::{Item, Phase, World};
 use crate::broker::Host;
+use crate::coverage::name_of;
 use crate::disk::CutMode;
 use crate::job::JobRun;
 use crate::judge::{Verdict, check_layout};
@@ -50,6 +51,8 @@ impl World {
             broker.engine.direct_from_bytes = 16 << 10;
             broker.engine.destage_from_bytes = 16 << 10;
             broker.engine.shard_cache_bytes = 32 << 10;
+            broker.network.max_incremental_fetch_session_cache_slots = 2;
+            broker.network.connections_max_idle_ms = 3000;
         }
         broker
     }
@@ -66,7 +69,10 @@ impl World {
     fn booted(&mut self, output: Option<Result<BootReport, BootError>>) -> Verdict {
         let Some(output) = output else {
             let life = self.broker.life;
-            self.after(10, 200, Item::BootOp { life });
+            let us = 10 + self.prng.below(190);
+            let op = self.broker.boot.as_ref().and_then(|boot| boot.in_flight().cloned());
+            op.iter().for_each(|op| self.meet(op, us));
+            self.at(self.now_us + us, Item::BootOp { life });
             return Ok(());
         };
         self.broker.boot = None;
@@ -304,6 +310,18 @@ impl World {
         Ok(())
     }
 
+    /// Ends the process while this operation, which takes so long, is in flight, if an end waits for one of its kind.
+    fn meet(&mut self, op: &Op, us: u64) {
+        if let Some((wanted, end)) = self.armed
+            && self.phase == Phase::Working
+            && name_of(op) == wanted
+        {
+            self.armed = None;
+            let after_us = self.prng.below(us.max(1));
+            self.at(self.now_us + after_us, Item::End(end));
+        }
+    }
+
     fn disk_us(&mut self, op: &Op) -> u64 {
         let (least, most) = match op {
             Op::Sync { .. } | Op::SyncDir { .. } => (50, 3000),
@@ -312,7 +330,9 @@ impl World {
         };
         let stalls = self.plan.slow_disk_one_in > 0 && self.prng.chance(1, self.plan.slow_disk_one_in);
         let stall_us = if stalls { self.prng.below(60_000) } else { 0 };
-        (least + self.prng.below(most - least)) * self.plan.disk_factor + stall_us
+        let us = (least + self.prng.below(most - least)) * self.plan.disk_factor + stall_us;
+        self.meet(op, us);
+        us
     }
 
     pub(super) fn mail_arrives(&mut self, from: usize, to: usize) -> Verdict {
