@@ -61,7 +61,7 @@ fn commit(rig: &mut Rig, conn: ConnId, offset: i64) -> i16 {
 fn delete_records(rig: &mut Rig, conn: ConnId, offset: i64) -> (i16, i64) {
     let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset }];
     let topics = vec![DeleteRecordsTopic { name: "t".into(), partitions }];
-    let request = DeleteRecordsRequest { topics, timeout_ms: 1000, ..Default::default() };
+    let request = DeleteRecordsRequest { topics, timeout_ms: 1000 };
     let response: DeleteRecordsResponse = rig.call(conn, 2, &request);
     (response.topics[0].partitions[0].error_code, response.topics[0].partitions[0].low_watermark)
 }
