@@ -9,6 +9,7 @@ mod codegen_errors;
 mod codegen_schema;
 mod diskfull;
 mod fuzz;
+mod mutants;
 mod powercut;
 mod sim;
 mod test;
@@ -55,6 +56,12 @@ const CHORES: &[Chore] = &[
         run: attack::run,
     },
     Chore { name: "fuzz", about: "run the fuzz targets of all rooms", usage: fuzz::USAGE, run: fuzz::run },
+    Chore {
+        name: "mutants",
+        about: "plant known bugs in a copy, and see them found",
+        usage: mutants::USAGE,
+        run: mutants::run,
+    },
     Chore {
         name: "clients",
         about: "run the real clients against the binary",
