@@ -38,6 +38,8 @@ const PORT_PATIENCE: Duration = Duration::from_secs(3);
 const PORT_RETRY: Duration = Duration::from_millis(5);
 /// Descriptors below which many connections and partitions run out of them.
 const OPEN_FILES_WANTED: u64 = 10_000;
+/// Descriptors of a shard that are no connections: files of both its threads, rings, what a splice takes.
+const FILES_OF_SHARD: u64 = 1024;
 
 /// Runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
@@ -299,6 +301,13 @@ impl Broker {
     }
 }
 
+/// How many connections a shard may have when the process may open so many files. A flood of connections must leave
+/// descriptors for the journal and the segments: a commit that cannot open its file stops the shard.
+fn connections_max(open_files: u64, shards: u16) -> usize {
+    let share = open_files / u64::from(shards.max(1));
+    usize::try_from(share - FILES_OF_SHARD.min(share / 2)).unwrap_or(usize::MAX)
+}
+
 impl Seat {
     /// The life of a hot thread.
     fn run(self) -> Result<(), String> {
@@ -309,10 +318,12 @@ impl Seat {
             tracing::warn!("shard {me} could not be pinned to core {core}");
         }
         let (network, engine) = (&self.shard.broker.network, &self.shard.broker.engine);
+        let open_files = cpu::raise_open_files().map_err(|error| error.to_string())?;
         let options = Options {
             frame_bytes_max: network.socket_request_max_bytes,
             frame_memory_bytes: MemoryShares::of(&self.shard.broker).large_frames_bytes,
             socket_buffers: (network.socket_send_buffer_bytes, network.socket_receive_buffer_bytes),
+            connections_max: connections_max(open_files, self.shard.shards),
         };
         let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
         let background = Background::start(BackgroundOptions {
@@ -458,5 +469,13 @@ mod tests {
         let bound = bind_patiently(address).expect("the port is free after a moment");
         assert_eq!(bound.address().expect("bound"), address);
         freed.join().expect("no panic");
+    }
+
+    #[test]
+    fn a_flood_of_connections_leaves_descriptors_for_files() {
+        assert_eq!(connections_max(20_000, 2), 8_976);
+        assert_eq!(connections_max(1024, 2), 256, "half of them at least, if there are few");
+        let cached = crate::files::HOT_FILES_MAX + coretide_reactor::fs::OPEN_FILES_MAX;
+        assert!(FILES_OF_SHARD as usize > cached + 256, "both caches and what else there is");
     }
 }

@@ -25,7 +25,7 @@ use crate::wake::Doorbell;
 
 /// The first try of a receive is skipped when the socket was empty a moment ago.
 const RECVSEND_POLL_FIRST: u16 = 1;
-/// Connections that one thread serves; more are closed at once.
+/// Connections that one thread serves, however many descriptors there are.
 pub const CONNECTIONS_MAX: usize = 50_000;
 
 /// What the caller decides about a reactor.
@@ -37,6 +37,8 @@ pub struct Options {
     pub frame_memory_bytes: usize,
     /// The kernel's buffers of each connection, for sending and receiving; none: the system decides.
     pub socket_buffers: (Option<i32>, Option<i32>),
+    /// Connections at once, [`CONNECTIONS_MAX`] at most; more are closed at once.
+    pub connections_max: usize,
 }
 
 /// What happened since the last turn.
@@ -77,7 +79,7 @@ pub struct Stats {
     pub bad_frames: u64,
     /// Connections closed because their frame stayed incomplete while others waited for the memory.
     pub slow_frames: u64,
-    /// Connections refused because there were [`CONNECTIONS_MAX`].
+    /// Connections refused because there were [`Options::connections_max`].
     pub refused: u64,
 }
 
@@ -175,7 +177,7 @@ impl Reactor {
     /// Serves a connection from the next turn on; returns its name, which is never used again. `None`: there are too
     /// many, and the connection is closed.
     pub fn adopt(&mut self, stream: OwnedFd) -> Option<u64> {
-        if self.conns.len() >= CONNECTIONS_MAX {
+        if self.conns.len() >= self.options.connections_max.min(CONNECTIONS_MAX) {
             self.stats.refused += 1;
             return None;
         }

@@ -27,7 +27,12 @@ impl Bench {
 
     fn with_memory(frame_memory_bytes: usize) -> Bench {
         let bell = Doorbell::new().expect("eventfd");
-        let options = Options { frame_bytes_max: 8 << 20, frame_memory_bytes, socket_buffers: (None, None) };
+        let options = Options {
+            frame_bytes_max: 8 << 20,
+            frame_memory_bytes,
+            socket_buffers: (None, None),
+            connections_max: 100,
+        };
         let mut reactor = Reactor::new(options, bell).expect("a ring");
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("bound");
@@ -254,7 +259,8 @@ fn another_ring_and_an_eventfd_wake_a_sleeper() {
     let bell = Arc::clone(&bench.reactor.bell);
     let other = std::thread::spawn(move || {
         let own = Doorbell::new().expect("eventfd");
-        let options = Options { frame_bytes_max: 1, frame_memory_bytes: 1, socket_buffers: (None, None) };
+        let options =
+            Options { frame_bytes_max: 1, frame_memory_bytes: 1, socket_buffers: (None, None), connections_max: 100 };
         let mut reactor = Reactor::new(options, own).expect("a ring");
         reactor.poke(&bell);
         reactor.turn(Some(Duration::ZERO), &mut Vec::new()).expect("a healthy ring");

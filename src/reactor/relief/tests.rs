@@ -23,8 +23,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let options =
-            Options { frame_bytes_max: 100 << 20, frame_memory_bytes: MEMORY_BYTES, socket_buffers: (None, None) };
+        let options = Options {
+            frame_bytes_max: 100 << 20,
+            frame_memory_bytes: MEMORY_BYTES,
+            socket_buffers: (None, None),
+            connections_max: 100,
+        };
         let mut reactor = Reactor::new(options, Doorbell::new().expect("eventfd")).expect("a ring");
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("bound");
