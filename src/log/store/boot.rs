@@ -290,8 +290,8 @@ impl Boot {
                 if let Some(result) = results.into_iter().next()
                     && let Some((slot, _)) = todo.pop()
                 {
-                    // A slot that cannot be read is as good as lost: the other one may do.
-                    found.push((slot, data(Some(result)).unwrap_or_default()));
+                    // A slot that cannot be read may be the newest: to begin without it would write over what it says.
+                    found.push((slot, data(Some(result))?));
                 }
                 match todo.last() {
                     Some(&(slot, len)) => {

@@ -435,3 +435,21 @@ fn a_start_stops_when_its_boot_file_is_not_durable() {
     world.reboot();
     world.check_all_reads();
 }
+
+/// The start took a read that failed for a lost checkpoint, rebuilt the logs from their segments and wrote over the slot:
+/// a log that only the checkpoint held was gone.
+#[test]
+fn bug_a_checkpoint_that_could_not_be_read_was_written_over() {
+    let mut world = world(20);
+    let log = world.create();
+    world.append(log, 700, Durable);
+    world.settle();
+    world.stop();
+    world.disk.faults.push(("read", "checkpoint-".to_string(), 5));
+    let config = world.boot_config(1);
+    assert!(super::world::try_boot(&mut world.disk, config).is_err(), "the start goes on without its checkpoint");
+    world.disk.faults.clear();
+    world.reboot();
+    assert_eq!(world.report_notes, Vec::<String>::new());
+    world.check_all_reads();
+}
