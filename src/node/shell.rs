@@ -164,8 +164,10 @@ impl Shell {
             }
             self.shard.end_of_tick(now, &mut outputs);
             self.perform(&mut outputs)?;
-            for line in self.refusals.look(now.mono_us, self.shard.metrics(), &self.reactor.stats()) {
-                tracing::warn!(shard = self.lines.me, "{line}");
+            if self.refusals.are_due(now.mono_us) {
+                for line in self.refusals.look(now.mono_us, self.shard.metrics(), &self.reactor.stats()) {
+                    tracing::warn!(shard = self.lines.me, "{line}");
+                }
             }
         }
         Ok(())
@@ -264,7 +266,7 @@ impl Shell {
             self.files.forget(&finished.gone);
             let id = finished.id;
             let event = match finished.output {
-                TaskOutput::Job(output) => Event::JobDone { id, output: *output },
+                TaskOutput::Job(output) => Event::JobDone { id, output },
                 TaskOutput::Ops(results) if is_of_hot_job(id) => {
                     self.step_hot_job(id, results);
                     continue;
@@ -359,7 +361,7 @@ impl Shell {
     fn advance_hot_job(&mut self, todo: Option<Todo<JobOutput>>) {
         match todo {
             Some(Todo::Background(id, ops)) => self.background.submit(id, Task::Ops(ops)),
-            Some(Todo::Done(id, output)) => self.deferred.push_back(Event::JobDone { id, output: *output }),
+            Some(Todo::Done(id, output)) => self.deferred.push_back(Event::JobDone { id, output }),
             Some(Todo::Write) | None => {}
         }
     }

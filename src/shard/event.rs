@@ -30,8 +30,8 @@ pub enum Event {
     Sent { conn: ConnId, bytes: u64 },
     /// An [`Output::Io`] is over.
     IoDone { id: u64, result: OpResult },
-    /// An [`Output::Job`] is over.
-    JobDone { id: u64, output: JobOutput },
+    /// An [`Output::Job`] is over. Boxed: what a job found is several times the size of every other event.
+    JobDone { id: u64, output: Box<JobOutput> },
     /// Another shard wrote.
     Mail { from: ShardId, mail: Mail },
     /// Time passed: [`crate::Shard::next_deadline_us`] was reached.

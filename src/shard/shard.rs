@@ -103,8 +103,10 @@ impl Shard {
             Event::Opened { conn, listener, peer } => self.on_opened(conn, listener, peer),
             Event::Closed { conn } => self.on_closed(conn),
             Event::IoDone { id, result } => self.logs.store.on_io(now, id, result),
-            Event::JobDone { id, output: StoreJobOutput::Own(done) } => self.logs.store.on_job(now, id, done),
-            Event::JobDone { id, output } => self.on_read_job(id, output),
+            Event::JobDone { id, output } => match *output {
+                StoreJobOutput::Own(done) => self.logs.store.on_job(now, id, done),
+                output => self.on_read_job(id, output),
+            },
             Event::Mail { from, mail } => self.on_mail(from, mail),
             Event::Tick => {}
             Event::Stop => self.on_stop(),

@@ -182,7 +182,7 @@ impl Rig {
             }
             Output::Job { id, job } => {
                 let output = finish(&mut self.disk, job);
-                self.events[shard].push_back(Event::JobDone { id, output });
+                self.events[shard].push_back(Event::JobDone { id, output: Box::new(output) });
             }
             Output::Notice(notice) => self.notices.push(notice),
             Output::Ready => self.ready[shard] = true,

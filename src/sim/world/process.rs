@@ -222,7 +222,7 @@ impl World {
             Output::Job { id, job } => {
                 let (run, output) = JobRun::begin(job);
                 match output {
-                    Some(output) => self.tell(host, Event::JobDone { id, output }),
+                    Some(output) => self.tell(host, Event::JobDone { id, output: Box::new(output) }),
                     None => {
                         self.broker.hosts[host].jobs.insert(id, run);
                         self.schedule_job(host, id);
@@ -304,7 +304,7 @@ impl World {
             Some(output) => {
                 self.broker.hosts[host].jobs.remove(&id);
                 self.trace.note(self.now_us, b'j', id, &[]);
-                self.tell(host, Event::JobDone { id, output });
+                self.tell(host, Event::JobDone { id, output: Box::new(output) });
             }
         }
         Ok(())
