@@ -14,6 +14,7 @@ pub mod api;
 pub mod epochs;
 pub mod partition;
 pub mod producer_state;
+mod refused;
 pub mod snapshot;
 mod watch;
 

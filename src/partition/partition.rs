@@ -18,6 +18,7 @@ use crate::api::{
 };
 use crate::epochs::{EpochCache, EpochEnd};
 use crate::producer_state::{ProducerStates, SequencedBatch, Verdict};
+use crate::refused::RefusedBeginnings;
 use crate::snapshot::{self, SnapshotError};
 use crate::watch::Watches;
 
@@ -42,6 +43,7 @@ pub struct Partition {
     config: Arc<TopicConfig>,
     epochs: EpochCache,
     producers: ProducerStates,
+    refused: RefusedBeginnings,
     high_watermark: i64,
     watches: Watches,
     offline_told: bool,
@@ -102,8 +104,8 @@ impl Partition {
         store.configure(key, LogConfig::from(&*config));
         epochs.assign(leader_epoch, store.end_offset(key));
         let high_watermark = store.committed_end_offset(key);
-        let watches = Watches::default();
-        Partition { tp, key, leader_epoch, config, epochs, producers, high_watermark, watches, offline_told: false }
+        let (refused, watches, offline_told) = Default::default();
+        Partition { tp, key, leader_epoch, config, epochs, producers, refused, high_watermark, watches, offline_told }
     }
 
     /// Whose log this is.
@@ -197,18 +199,22 @@ impl Partition {
                 });
             }
         }
+        let beginning = sequenced.filter(|sequenced| !self.producers.is_known(sequenced.producer_id));
         // After the look for duplicates: what is there already needs no room.
         if origin == Origin::Client
             && let Some(low) = store.refuses_clients()
         {
+            beginning.iter().for_each(|beginning| self.refused.note(beginning, now.wall_ms));
             return Err(low.into());
         }
+        beginning.map_or(Ok(()), |beginning| self.refused.check(&beginning))?;
         let base_offset = store.end_offset(self.key);
         let commit = self.stage(store, now, batch, base_offset)?;
         if let Some(sequenced) = &sequenced {
             let timestamp = batch.max_timestamp();
             self.producers.record(sequenced, base_offset, timestamp, commit, self.high_watermark, now.wall_ms);
             self.producers.shrink_to(PRODUCERS_MAX);
+            self.refused.forget(sequenced.producer_id);
         }
         Ok(AppendOk {
             base_offset,
@@ -421,6 +427,7 @@ impl Partition {
     /// Housekeeping, now and then: retention and the expiry of idle producers (`producer.id.expiration.ms`).
     pub fn tick(&mut self, store: &mut Store, now: Now, producer_expiration_ms: i64) {
         self.producers.expire(now.wall_ms, producer_expiration_ms);
+        self.refused.expire(now.wall_ms, producer_expiration_ms);
         if self.config.cleanup_policy.delete && store.is_offline(self.key).is_none() {
             let (age, bytes) = (self.config.retention_ms, self.config.retention_bytes);
             let log_start = store.retention(self.key, now, age, bytes, self.high_watermark);

@@ -214,6 +214,11 @@ impl ProducerStates {
         }
     }
 
+    /// True when something is known of the producer's batches.
+    pub fn is_known(&self, producer_id: i64) -> bool {
+        self.producers.get(&producer_id).is_some_and(|entry| !entry.batches.is_empty())
+    }
+
     /// The producers by id.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (i64, &ProducerEntry)> {
         self.producers.iter().map(|(&id, entry)| (id, entry))

@@ -4,7 +4,7 @@ use super::*;
 use crate::producer_state::SequenceError;
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
-use coretide_log::io::{Job, Op, OpOk, OpResult, Step};
+use coretide_log::io::{Job, Op, OpOk, OpResult, Step, VolumeSpace};
 use coretide_log::store::{ShardRecovered, StoreJob, StoreJobOutput, StoreLimits, StoreOut};
 use coretide_model::topic_config::CleanupPolicy;
 use coretide_model::{ErrorCode, TopicId};
@@ -14,10 +14,12 @@ const NOW: Now = Now { mono_us: 5_000_000, wall_ms: 1_700_000_000_000 };
 struct Fixture {
     store: Store,
     partition: Partition,
+    free_bytes: u64,
 }
 
-fn yes(op: &Op) -> OpResult {
+fn yes(op: &Op, free_bytes: u64) -> OpResult {
     Ok(match op {
+        Op::Volume => OpOk::Volume(VolumeSpace { total_bytes: 1 << 40, free_bytes }),
         Op::Len { .. } => OpOk::Len(0),
         Op::Read { .. } => OpOk::Data(Bytes::new()),
         Op::List { .. } => OpOk::Names(Vec::new()),
@@ -27,11 +29,12 @@ fn yes(op: &Op) -> OpResult {
 
 impl Fixture {
     fn new(config: TopicConfig) -> Fixture {
-        let (mut store, logs) = Store::open(ShardRecovered::empty(0, 1), StoreLimits::default());
+        let limits = StoreLimits { disk_reserve_bytes: Some(1 << 20), disk_check_ms: 1000, ..StoreLimits::default() };
+        let (mut store, logs) = Store::open(ShardRecovered::empty(0, 1), limits);
         assert!(logs.is_empty());
         let tp = TopicPartition { topic_id: TopicId(9), partition: 0 };
         let partition = Partition::create(&mut store, tp, Arc::from("t-0"), 3, Arc::new(config));
-        Fixture { store, partition }
+        Fixture { store, partition, free_bytes: 1 << 39 }
     }
 
     fn append(&mut self, batch: &VerifiedBatch) -> Result<AppendOk, AppendError> {
@@ -40,21 +43,25 @@ impl Fixture {
 
     /// Lets the store do all it wants; the tokens that were woken.
     fn settle(&mut self) -> Vec<u64> {
+        self.settle_at(NOW)
+    }
+
+    fn settle_at(&mut self, now: Now) -> Vec<u64> {
         loop {
             let mut out = Vec::new();
             let aux = self.partition.aux();
-            self.store.end_of_tick(NOW, &mut |_| aux.clone(), &mut out);
+            self.store.end_of_tick(now, &mut |_| aux.clone(), &mut out);
             if out.is_empty() {
                 break;
             }
             for output in out {
                 match output {
                     StoreOut::Notice(_) => {}
-                    StoreOut::Io { id, op } => self.store.on_io(NOW, id, yes(&op)),
+                    StoreOut::Io { id, op } => self.store.on_io(now, id, yes(&op, self.free_bytes)),
                     StoreOut::Job { id, job } => {
-                        let done = run(job);
+                        let done = run(job, self.free_bytes);
                         if let StoreJobOutput::Own(done) = done {
-                            self.store.on_job(NOW, id, done);
+                            self.store.on_job(now, id, done);
                         }
                     }
                 }
@@ -72,7 +79,7 @@ impl Fixture {
     fn list(&mut self, target: ListTarget) -> ListedOffset {
         match self.partition.list_offsets(&mut self.store, target, Isolation::ReadUncommitted, -1) {
             Ok(Listed::Ready(listed)) => listed,
-            Ok(Listed::Cold(read)) => match run(read.into_job()) {
+            Ok(Listed::Cold(read)) => match run(read.into_job(), self.free_bytes) {
                 StoreJobOutput::Time(done) => self.partition.listed(&self.store, done.result.expect("in memory")),
                 other => panic!("{other:?}"),
             },
@@ -81,11 +88,11 @@ impl Fixture {
     }
 }
 
-fn run(mut job: StoreJob) -> StoreJobOutput {
+fn run(mut job: StoreJob, free_bytes: u64) -> StoreJobOutput {
     let mut results = Vec::new();
     loop {
         match job.step(results) {
-            Step::Do(ops) => results = ops.iter().map(yes).collect(),
+            Step::Do(ops) => results = ops.iter().map(|op| yes(op, free_bytes)).collect(),
             Step::Done(done) => return done,
         }
     }
@@ -257,4 +264,21 @@ fn idle_producers_expire() {
     assert_eq!(fixture.partition.describe_producers().len(), 1);
     fixture.partition.tick(&mut fixture.store, later, 1000);
     assert!(fixture.partition.describe_producers().is_empty());
+}
+
+#[test]
+fn a_batch_behind_a_refused_first_one_is_not_appended_before_it() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.free_bytes = 1000;
+    fixture.settle();
+    let (first, second) = (batch(Some((5, 0, 0)), 3), batch(Some((5, 0, 3)), 1));
+    assert!(matches!(fixture.append(&first), Err(AppendError::DiskLow(_))));
+    fixture.free_bytes = 1 << 39;
+    fixture.settle_at(Now { mono_us: NOW.mono_us + 5_000_000, ..NOW });
+    let gap = SequenceError::OutOfOrder { producer_id: 5, expected: 0, got: 3 };
+    assert_eq!(fixture.append(&second), Err(AppendError::Sequence(gap)), "it was on its way when room was made");
+    assert_eq!(fixture.append(&first).expect("room").base_offset, 0);
+    assert_eq!(fixture.append(&second).expect("in its place").base_offset, 3);
+    let other = batch(Some((6, 0, 70)), 1);
+    assert!(fixture.append(&other).is_ok(), "of whom nothing was refused may begin anywhere");
 }
