@@ -11,6 +11,7 @@ mod member;
 mod prober;
 mod producer;
 mod setup;
+mod worker;
 
 use bytes::Bytes;
 use coretide_stdx::prng::Prng;
@@ -20,7 +21,7 @@ use coretide_wire::error::DecodeError;
 use coretide_wire::reader::Reader;
 
 use crate::judge::PartitionName;
-use crate::judge::{GroupJudge, LogJudge, Verdict};
+use crate::judge::{GroupJudge, LogJudge, MembershipJudge, Verdict};
 use crate::records::ReadRecord;
 
 pub use checker::Checker;
@@ -30,10 +31,11 @@ pub use committer::Committer;
 pub use deleter::Deleter;
 pub use fetcher::Fetcher;
 pub use hostile::Hostile;
-pub use member::Member;
+pub use member::{Habits, Member, Style};
 pub use prober::Prober;
 pub use producer::{Producer, ProducerKind};
 pub use setup::Setup;
+pub use worker::{Connected, Worker};
 
 /// One of a client's connections.
 pub type Slot = u8;
@@ -53,6 +55,7 @@ pub struct TopicPlan {
 pub struct Shared {
     pub log: LogJudge,
     pub groups: GroupJudge,
+    pub members: MembershipJudge,
     pub topics: Vec<TopicPlan>,
     /// True once all topics are there.
     pub ready: bool,

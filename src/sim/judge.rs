@@ -3,10 +3,12 @@
 mod group;
 mod layout;
 mod log;
+mod membership;
 
 pub use group::{CommitToken, GroupJudge};
 pub use layout::check_layout;
 pub use log::{LogJudge, PartitionName, Promise};
+pub use membership::{Claim, Joined, MembershipJudge};
 
 /// A promise that was broken, in words that name the evidence.
 pub type Verdict = Result<(), String>;

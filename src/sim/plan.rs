@@ -4,8 +4,8 @@
 use coretide_stdx::prng::Prng;
 
 use crate::client::{
-    Checker, Churner, Client, Committer, Deleter, Fetcher, Hostile, Member, Prober, Producer, ProducerKind, Setup,
-    TopicPlan,
+    Checker, Churner, Client, Committer, Connected, Deleter, Fetcher, Habits, Hostile, Member, Prober, Producer,
+    ProducerKind, Setup, Style, TopicPlan, Worker,
 };
 use crate::coverage::ALL;
 use crate::disk::{CutMode, DiskFaults};
@@ -112,7 +112,7 @@ impl Plan {
 
     /// The clients of the run.
     pub fn clients(&self, prng: &mut Prng) -> Vec<Box<dyn Client>> {
-        let mut clients: Vec<Box<dyn Client>> = vec![Box::new(Setup::default()), Box::new(Checker::default())];
+        let mut clients: Vec<Box<dyn Client>> = vec![Box::new(Setup::default()), connected(Checker::default())];
         for place in 0..1 + prng.below(4) {
             let kind = match prng.below(6) {
                 _ if place == 0 => ProducerKind::Idempotent,
@@ -120,38 +120,56 @@ impl Plan {
                 kind => ProducerKind::Plain { acks: kind as i16 - 4 },
             };
             let (version, batches) = (3 + prng.below(11) as i16, 10 + prng.below(80) as u32);
-            clients.push(Box::new(Producer::new(kind, version, batches, 1 + prng.below(60))));
+            clients.push(connected(Producer::new(kind, version, batches, 1 + prng.below(60))));
         }
         for _ in 0..prng.below(3) {
             let (version, bytes) = (4 + prng.below(14) as i16, [1, 500, 20_000, 1_000_000][prng.below(4) as usize]);
             let with_session = version >= 7 && prng.chance(1, 2);
-            clients.push(Box::new(Fetcher::new(version, prng.below(2) as i8, bytes, with_session)));
+            clients.push(connected(Fetcher::new(version, prng.below(2) as i8, bytes, with_session)));
         }
         if prng.chance(1, 2) {
-            clients.push(Box::new(Committer::new("solo".to_string(), 5 + prng.below(40) as u32)));
+            clients.push(connected(Committer::new("solo".to_string(), 5 + prng.below(40) as u32)));
         }
         if prng.chance(1, 3) {
-            for label in 0..1 + prng.below(3) {
-                clients.push(Box::new(Member::new("crew".to_string(), label as u32, prng.below(2) as u32)));
-            }
+            plan_group(prng, &mut clients);
         }
         if prng.chance(1, 3) {
             for label in 0..1 + prng.below(2) {
-                clients.push(Box::new(Churner::new(label, 1 + prng.below(12) as u32)));
+                clients.push(connected(Churner::new(label, 1 + prng.below(12) as u32)));
             }
         }
         if prng.chance(1, 3) {
-            clients.push(Box::new(Prober::new(1 + prng.below(60))));
+            clients.push(connected(Prober::new(1 + prng.below(60))));
         }
         if prng.chance(1, 4) {
             for _ in 0..1 + prng.below(3) {
-                clients.push(Box::new(Hostile::new(5 + prng.below(60) as u32)));
+                clients.push(connected(Hostile::new(5 + prng.below(60) as u32)));
             }
         }
         if prng.chance(1, 4) {
-            clients.push(Box::new(Deleter::new(1 + prng.below(6) as u32)));
+            clients.push(connected(Deleter::new(1 + prng.below(6) as u32)));
         }
         clients
+    }
+}
+
+fn connected<W: Worker + 'static>(worker: W) -> Box<dyn Client> {
+    Box::new(Connected::new(worker))
+}
+
+/// The members of a group. All of them are of one style, as after an upgrade that is over; some have instance ids.
+fn plan_group(prng: &mut Prng, clients: &mut Vec<Box<dyn Client>>) {
+    let style = if prng.chance(1, 2) { Style::Eager } else { Style::Cooperative };
+    let statics_of_3 = prng.below(4);
+    let (leaves_most, naps_most) = (prng.below(3), prng.below(3));
+    for label in 0..1 + prng.below(4) {
+        let habits = Habits {
+            style,
+            is_static: prng.chance(statics_of_3, 3),
+            leaves: prng.below(leaves_most + 1) as u32,
+            naps: prng.below(naps_most + 1) as u32,
+        };
+        clients.push(connected(Member::new("crew".to_string(), label as u32, habits)));
     }
 }
 

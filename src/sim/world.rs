@@ -10,7 +10,7 @@ use coretide_model::Now;
 use coretide_stdx::prng::Prng;
 
 use crate::broker::Broker;
-use crate::client::{Client, Command, Cx, Fetcher, Shared, Slot};
+use crate::client::{Client, Command, Connected, Cx, Fetcher, Shared, Slot};
 use crate::coverage::Coverage;
 use crate::disk::{DiskFaults, SimDisk};
 use crate::judge::{LogJudge, Verdict};
@@ -376,9 +376,7 @@ impl World {
         self.after(20_000, 100_000, Item::Look);
         let settled = |seat: &ClientSeat| seat.client.as_ref().is_some_and(|client| client.settled(&self.shared));
         let late = self.now_us - self.phase_since_us > PATIENCE_US;
-        if self.phase != Phase::Working
-            && let Some(what) = self.overdue()
-        {
+        if let Some(what) = self.overdue() {
             return Err(what);
         }
         match self.phase {
@@ -441,7 +439,7 @@ impl World {
     fn audit(&mut self, again: bool) -> Verdict {
         self.enter(Phase::Auditing { again });
         self.auditor = self.clients.len();
-        let auditor = Box::new(Fetcher::new(12, 0, 1_000_000, false));
+        let auditor = Box::new(Connected::new(Fetcher::new(12, 0, 1_000_000, false)));
         self.clients.push(ClientSeat { client: Some(auditor), next_correlation: 0, slots: BTreeMap::new() });
         self.with_client(self.auditor, |client, cx| {
             client.on_start(cx);

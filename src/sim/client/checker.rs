@@ -5,11 +5,11 @@ use coretide_wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 
-use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use super::worker::{Links, Worker, any_partition};
+use super::{Answer, Cx, Shared, Slot, is_retriable};
 use crate::judge::{PartitionName, Verdict};
 
-const RECONNECT: u32 = 1;
-const NEXT: u32 = 2;
+const NEXT: u32 = 1;
 
 #[derive(Debug)]
 struct Asked {
@@ -22,14 +22,12 @@ struct Asked {
 /// The client.
 #[derive(Debug, Default)]
 pub struct Checker {
-    open: bool,
     asked: Option<Asked>,
 }
 
 impl Checker {
     fn ask(&mut self, cx: &mut Cx<'_>) {
-        let partitions = cx.shared.partitions();
-        let partition = partitions[cx.prng.below(partitions.len() as u64) as usize].clone();
+        let partition = any_partition(cx);
         let timestamp = match cx.prng.below(4) {
             0 => -2,
             1 | 2 => -1,
@@ -47,22 +45,17 @@ impl Checker {
     }
 }
 
-impl Client for Checker {
+impl Worker for Checker {
     fn name(&self) -> String {
         "checker".to_string()
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(1, RECONNECT);
-    }
-
-    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
-        self.open = true;
+    fn connected(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
         self.ask(cx);
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         let response: ListOffsetsResponse = answer.read()?;
         let asked = self.asked.take().ok_or("a ListOffsets response nobody asked for")?;
         cx.timer(30, NEXT);
@@ -89,21 +82,13 @@ impl Client for Checker {
         }
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
-        self.open = false;
+    fn lost(&mut self, _: &mut Cx<'_>, _: Slot) {
         self.asked = None;
-        cx.timer(10, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
-        match id {
-            RECONNECT if !self.open => cx.commands.push(Command::Connect(0)),
-            NEXT if self.open && self.asked.is_none() => self.ask(cx),
-            _ => {}
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
+        if timer == NEXT && links.is_open(0) && self.asked.is_none() {
+            self.ask(cx);
         }
         Ok(())
     }

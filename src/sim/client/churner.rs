@@ -9,16 +9,16 @@ use coretide_model::TopicId;
 use coretide_wire::api::ApiKey;
 use coretide_wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
 use coretide_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
-use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use coretide_wire::messages::fetch::FetchResponse;
 use coretide_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse};
 
-use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use super::worker::{Links, Worker, fetch_request, fetch_topic, produce_topic, wanted};
+use super::{Answer, Cx, Shared, Slot, is_retriable};
 use crate::judge::Verdict;
 use crate::records::{CODECS, RecordId, Sequenced, decode_batches, encode_batch_in};
 
-const RECONNECT: u32 = 1;
-const NEXT: u32 = 2;
+const NEXT: u32 = 1;
 
 const WORK: Slot = 0;
 /// Where a fetch waits while the topic goes.
@@ -46,7 +46,7 @@ pub struct Churner {
     name: String,
     partitions: i32,
     step: Step,
-    open: [bool; 2],
+    can_watch: bool,
     busy: bool,
     id: u128,
     /// The ids of all topics that had the name.
@@ -70,7 +70,7 @@ impl Churner {
             name: format!("churn{label}"),
             partitions: 1 + (label % 3) as i32,
             step: Step::Create,
-            open: [false; 2],
+            can_watch: false,
             busy: false,
             id: 0,
             gone: BTreeSet::new(),
@@ -124,41 +124,17 @@ impl Churner {
         let records = Some(Bytes::from(encode_batch_in(codec, &ids, cx.wall_ms, Sequenced::NONE)));
         self.writing = Some((partition, ids));
         let version = cx.version(7, 13);
-        let by_id = version >= 13;
-        let topic = TopicProduceData {
-            name: if by_id { String::new() } else { self.name.clone() },
-            topic_id: if by_id { TopicId(self.id) } else { TopicId::ZERO },
-            partition_data: vec![PartitionProduceData { index: partition, records }],
-        };
+        let id = (version >= 13).then_some(self.id);
+        let topic = produce_topic(&self.name, id, vec![PartitionProduceData { index: partition, records }]);
         let request = ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 30_000, topic_data: vec![topic] };
         cx.send(WORK, ApiKey::Produce, version, &request);
     }
 
     fn fetch(&mut self, cx: &mut Cx<'_>, slot: Slot, partition: i32, max_wait_ms: i32) {
         let by_id = slot == WORK || self.label.is_multiple_of(2);
-        let wanted = FetchPartition {
-            partition,
-            fetch_offset: if slot == WATCH { self.end(partition) } else { 0 },
-            partition_max_bytes: 1 << 20,
-            current_leader_epoch: -1,
-            last_fetched_epoch: -1,
-            log_start_offset: -1,
-            ..FetchPartition::default()
-        };
-        let topic = FetchTopic {
-            topic: if by_id { String::new() } else { self.name.clone() },
-            topic_id: if by_id { TopicId(self.id) } else { TopicId::ZERO },
-            partitions: vec![wanted],
-        };
-        let request = FetchRequest {
-            replica_id: -1,
-            max_wait_ms,
-            min_bytes: 1,
-            max_bytes: 4 << 20,
-            session_epoch: -1,
-            topics: vec![topic],
-            ..FetchRequest::default()
-        };
+        let from = if slot == WATCH { self.end(partition) } else { 0 };
+        let topic = fetch_topic(&self.name, by_id.then_some(self.id), vec![wanted(partition, from, 1 << 20)]);
+        let request = fetch_request(vec![topic], 4 << 20, max_wait_ms);
         cx.send(slot, ApiKey::Fetch, if by_id { 13 } else { 12 }, &request);
     }
 
@@ -167,7 +143,7 @@ impl Churner {
     }
 
     fn delete(&mut self, cx: &mut Cx<'_>) {
-        if self.open[usize::from(WATCH)] && !self.watching {
+        if self.can_watch && !self.watching {
             self.watching = true;
             self.fetch(cx, WATCH, 0, 3000);
         }
@@ -283,24 +259,26 @@ impl Churner {
     }
 }
 
-impl Client for Churner {
+impl Worker for Churner {
+    const SLOTS: Slot = 2;
+
     fn name(&self) -> String {
         format!("churner of {} in step {:?}", self.name, self.step)
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(20, RECONNECT);
+    fn first_ms(&self) -> u64 {
+        20
     }
 
-    fn on_open(&mut self, cx: &mut Cx<'_>, slot: Slot) -> Verdict {
-        self.open[usize::from(slot)] = true;
-        if slot == WORK {
-            self.next(cx);
+    fn connected(&mut self, cx: &mut Cx<'_>, slot: Slot) -> Verdict {
+        match slot {
+            WORK => self.next(cx),
+            _ => self.can_watch = true,
         }
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         if answer.slot == WATCH {
             self.watching = false;
             let response: FetchResponse = answer.read()?;
@@ -334,31 +312,17 @@ impl Client for Churner {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, slot: Slot) {
-        self.open[usize::from(slot)] = false;
+    fn lost(&mut self, _: &mut Cx<'_>, slot: Slot) {
         if slot == WORK {
             (self.busy, self.writing) = (false, None);
         } else {
-            self.watching = false;
+            (self.can_watch, self.watching) = (false, false);
         }
-        cx.timer(10, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
-        match id {
-            RECONNECT => {
-                for slot in [WORK, WATCH] {
-                    if !self.open[usize::from(slot)] {
-                        cx.commands.push(Command::Connect(slot));
-                    }
-                }
-            }
-            _ if self.open[usize::from(WORK)] && !self.busy => self.next(cx),
-            _ => {}
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
+        if timer == NEXT && links.is_open(WORK) && !self.busy {
+            self.next(cx);
         }
         Ok(())
     }

@@ -10,17 +10,16 @@ use coretide_wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
 
-use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use super::worker::{Links, Worker};
+use super::{Answer, Command, Cx, Shared, Slot, is_retriable};
 use crate::judge::{CommitToken, PartitionName, Verdict};
 
-const RECONNECT: u32 = 1;
-const NEXT: u32 = 2;
+const NEXT: u32 = 1;
 
 /// The client.
 #[derive(Debug)]
 pub struct Committer {
     group: String,
-    open: bool,
     committing: Vec<(PartitionName, CommitToken)>,
     fetching_since: Option<u64>,
     next_offset: i64,
@@ -30,14 +29,7 @@ pub struct Committer {
 impl Committer {
     /// Commits and asks about `rounds` times.
     pub fn new(group: String, rounds: u32) -> Committer {
-        Committer {
-            group,
-            open: false,
-            committing: Vec::new(),
-            fetching_since: None,
-            next_offset: 0,
-            rounds_left: rounds,
-        }
+        Committer { group, committing: Vec::new(), fetching_since: None, next_offset: 0, rounds_left: rounds }
     }
 
     fn next(&mut self, cx: &mut Cx<'_>) {
@@ -168,22 +160,17 @@ pub(super) fn coordinator_error(answer: &Answer) -> Result<i16, String> {
     Ok(first.error_code)
 }
 
-impl Client for Committer {
+impl Worker for Committer {
     fn name(&self) -> String {
         format!("committer {}", self.group)
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(1, RECONNECT);
-    }
-
-    fn on_open(&mut self, cx: &mut Cx<'_>, slot: Slot) -> Verdict {
-        self.open = true;
+    fn connected(&mut self, cx: &mut Cx<'_>, slot: Slot) -> Verdict {
         find_coordinator(cx, slot, &self.group);
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         match answer.key {
             ApiKey::FindCoordinator => match coordinator_error(answer)? {
                 0 => cx.timer(1, NEXT),
@@ -229,23 +216,15 @@ impl Client for Committer {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
-        self.open = false;
+    fn lost(&mut self, _: &mut Cx<'_>, _: Slot) {
         self.committing.clear();
         self.fetching_since = None;
-        cx.timer(10, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
         let idle = self.committing.is_empty() && self.fetching_since.is_none();
-        match id {
-            RECONNECT if !self.open => cx.commands.push(Command::Connect(0)),
-            NEXT if self.open && idle => self.next(cx),
-            _ => {}
+        if timer == NEXT && links.is_open(0) && idle {
+            self.next(cx);
         }
         Ok(())
     }

@@ -5,16 +5,15 @@ use coretide_wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
 
-use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use super::worker::{Links, Worker, any_partition};
+use super::{Answer, Cx, Shared, Slot, is_retriable};
 use crate::judge::{PartitionName, Verdict};
 
-const RECONNECT: u32 = 1;
-const NEXT: u32 = 2;
+const NEXT: u32 = 1;
 
 /// The client.
 #[derive(Debug)]
 pub struct Deleter {
-    open: bool,
     asked: Option<(PartitionName, i64)>,
     left: u32,
 }
@@ -22,12 +21,11 @@ pub struct Deleter {
 impl Deleter {
     /// Deletes `times` times.
     pub fn new(times: u32) -> Deleter {
-        Deleter { open: false, asked: None, left: times }
+        Deleter { asked: None, left: times }
     }
 
     fn ask(&mut self, cx: &mut Cx<'_>) {
-        let partitions = cx.shared.partitions();
-        let partition = partitions[cx.prng.below(partitions.len() as u64) as usize].clone();
+        let partition = any_partition(cx);
         let end = cx.shared.log.least_end(&partition);
         let offset = cx.prng.below(end as u64 + 1) as i64;
         cx.shared.log.may_delete(&partition, offset);
@@ -39,22 +37,21 @@ impl Deleter {
     }
 }
 
-impl Client for Deleter {
+impl Worker for Deleter {
     fn name(&self) -> String {
         "deleter".to_string()
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(300, RECONNECT);
+    fn first_ms(&self) -> u64 {
+        300
     }
 
-    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
-        self.open = true;
+    fn connected(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
         cx.timer(100, NEXT);
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         let response: DeleteRecordsResponse = answer.read()?;
         let (asked, offset) = self.asked.take().ok_or("a DeleteRecords response nobody asked for")?;
         let partition = response.topics.first().and_then(|topic| topic.partitions.first());
@@ -73,22 +70,14 @@ impl Client for Deleter {
         }
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
-        self.open = false;
+    fn lost(&mut self, _: &mut Cx<'_>, _: Slot) {
         self.asked = None;
-        cx.timer(10, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
         let more = self.left > 0 && !cx.shared.winding_down;
-        match id {
-            RECONNECT if !self.open => cx.commands.push(Command::Connect(0)),
-            NEXT if self.open && self.asked.is_none() && more => self.ask(cx),
-            _ => {}
+        if timer == NEXT && links.is_open(0) && self.asked.is_none() && more {
+            self.ask(cx);
         }
         Ok(())
     }

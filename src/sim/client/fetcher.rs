@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use coretide_model::TopicId;
 use coretide_wire::api::ApiKey;
-use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic};
+use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse};
 
-use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use super::worker::{Links, Worker, fetch_request, fetch_topic, wanted};
+use super::{Answer, Cx, Shared, Slot, is_retriable};
 use crate::judge::{PartitionName, Verdict};
 use crate::records::{ReadRecord, decode_batches};
 
-const RECONNECT: u32 = 1;
-const AGAIN: u32 = 2;
+const AGAIN: u32 = 1;
 
 /// The fetch session as the client knows it (KIP-227).
 #[derive(Debug, Default)]
@@ -30,7 +29,6 @@ pub struct Fetcher {
     max_bytes: i32,
     with_session: bool,
     session: Session,
-    open: bool,
     positions: BTreeMap<PartitionName, i64>,
     /// What the request in flight promises: the least end of each partition when it was sent.
     asked: Option<BTreeMap<PartitionName, (i64, i64)>>,
@@ -47,7 +45,6 @@ impl Fetcher {
             max_bytes,
             with_session,
             session: Session::default(),
-            open: false,
             positions: BTreeMap::new(),
             asked: None,
             seen: BTreeMap::new(),
@@ -65,39 +62,21 @@ impl Fetcher {
                 continue;
             }
             self.session.sent.insert(partition.clone(), position);
-            let wanted = FetchPartition {
-                partition: partition.1,
-                current_leader_epoch: -1,
-                fetch_offset: position,
-                last_fetched_epoch: -1,
-                log_start_offset: -1,
-                partition_max_bytes: self.max_bytes,
-                ..FetchPartition::default()
-            };
-            topics.entry(partition.0.clone()).or_default().push(wanted);
+            topics.entry(partition.0.clone()).or_default().push(wanted(partition.1, position, self.max_bytes));
         }
-        let by_id = self.version >= 13;
-        let topic = |(name, partitions): (String, Vec<FetchPartition>)| FetchTopic {
-            topic_id: if by_id { TopicId(cx.shared.topic_id(&name)) } else { TopicId::ZERO },
-            topic: if by_id { String::new() } else { name },
-            partitions,
-        };
+        let id = |name: &str| (self.version >= 13).then(|| cx.shared.topic_id(name));
+        let topics = topics.into_iter().map(|(name, wanted)| fetch_topic(&name, id(&name), wanted)).collect();
         let session_epoch = match (self.with_session, incremental) {
             (false, _) => -1,
             (true, false) => 0,
             (true, true) => self.session.epoch,
         };
         let request = FetchRequest {
-            replica_id: -1,
-            max_wait_ms: cx.prng.below(500) as i32,
             min_bytes: 1 + cx.prng.below(2) as i32 * 500,
-            max_bytes: self.max_bytes * 3,
             isolation_level: self.isolation,
             session_id: self.session.id,
             session_epoch,
-            topics: topics.into_iter().map(topic).collect(),
-            forgotten_topics_data: Vec::<ForgottenTopic>::new(),
-            ..FetchRequest::default()
+            ..fetch_request(topics, self.max_bytes * 3, cx.prng.below(500) as i32)
         };
         let least = |(partition, &position): (&PartitionName, &i64)| {
             (partition.clone(), (position, cx.shared.log.least_end(partition)))
@@ -164,23 +143,18 @@ impl Fetcher {
     }
 }
 
-impl Client for Fetcher {
+impl Worker for Fetcher {
     fn name(&self) -> String {
         format!("fetcher v{} isolation {} session {}", self.version, self.isolation, self.with_session)
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(1, RECONNECT);
-    }
-
-    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
-        self.open = true;
+    fn connected(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
         self.session = Session::default();
         self.fetch(cx);
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         let response: FetchResponse = answer.read()?;
         self.on_fetched(cx, &response)?;
         if cx.prng.chance(1, 4) {
@@ -192,21 +166,13 @@ impl Client for Fetcher {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
-        self.open = false;
+    fn lost(&mut self, _: &mut Cx<'_>, _: Slot) {
         self.asked = None;
-        cx.timer(10, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
-        match id {
-            AGAIN if self.open && self.asked.is_none() => self.fetch(cx),
-            RECONNECT if !self.open => cx.commands.push(Command::Connect(0)),
-            _ => {}
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
+        if timer == AGAIN && links.is_open(0) && self.asked.is_none() {
+            self.fetch(cx);
         }
         Ok(())
     }

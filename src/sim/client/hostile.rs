@@ -4,27 +4,25 @@
 use bytes::Bytes;
 use coretide_wire::api::{ApiKey, SERVED};
 use coretide_wire::header::{RequestHeader, encode_request_header};
-use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use coretide_wire::{Message, Writer};
 
 use super::prober::{Learned, any_probe};
-use super::{Answer, Client, Command, Cx, Shared, Slot};
+use super::worker::{Links, Worker, fetch_request, fetch_topic, wanted};
+use super::{Answer, Command, Cx, Shared, Slot};
 use crate::judge::Verdict;
 
-const RECONNECT: u32 = 1;
-const NEXT: u32 = 2;
+const NEXT: u32 = 1;
 
 /// The client.
 #[derive(Debug)]
 pub struct Hostile {
-    open: bool,
     left: u32,
 }
 
 impl Hostile {
     /// Does harm `times` times.
     pub fn new(times: u32) -> Hostile {
-        Hostile { open: false, left: times }
+        Hostile { left: times }
     }
 
     fn harm(&mut self, cx: &mut Cx<'_>) {
@@ -95,69 +93,49 @@ fn frame(api_key: i16, api_version: i16, body: &[u8]) -> Vec<u8> {
 }
 
 fn greedy_fetch(cx: &Cx<'_>) -> Vec<u8> {
-    let of = |partition: &(String, i32)| FetchTopic {
-        topic: partition.0.clone(),
-        partitions: vec![FetchPartition {
-            partition: partition.1,
-            current_leader_epoch: -1,
-            last_fetched_epoch: -1,
-            log_start_offset: -1,
-            partition_max_bytes: 100_000,
-            ..FetchPartition::default()
-        }],
-        ..FetchTopic::default()
-    };
+    let of = |(name, partition): &(String, i32)| fetch_topic(name, None, vec![wanted(*partition, 0, 100_000)]);
     let topics = cx.shared.partitions().first().map(of).into_iter().collect();
-    let request =
-        FetchRequest { replica_id: -1, max_bytes: 100_000, session_epoch: -1, topics, ..FetchRequest::default() };
+    let request = fetch_request(topics, 100_000, 0);
     frame(ApiKey::Fetch.code(), 12, &request.to_bytes(12).expect("only what the version has"))
 }
 
-impl Client for Hostile {
+impl Worker for Hostile {
     fn name(&self) -> String {
         "hostile".to_string()
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(20, RECONNECT);
+    fn first_ms(&self) -> u64 {
+        20
     }
 
-    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
-        self.open = true;
+    fn wants_connection(&self, shared: &Shared) -> bool {
+        self.left > 0 && !shared.winding_down
+    }
+
+    fn connected(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
         cx.timer(1, NEXT);
         Ok(())
     }
 
-    fn on_answer(&mut self, _: &mut Cx<'_>, _: &Answer) -> Verdict {
+    fn answered(&mut self, _: &mut Cx<'_>, _: &Answer) -> Verdict {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
-        self.open = false;
-        cx.timer(10, RECONNECT);
-    }
+    fn lost(&mut self, _: &mut Cx<'_>, _: Slot) {}
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
         if cx.shared.winding_down {
             // Whoever is left hanging must not hold anybody up.
             cx.commands.push(Command::Close(0));
             return Ok(());
         }
-        match id {
-            RECONNECT if !self.open && self.left > 0 => cx.commands.push(Command::Connect(0)),
-            NEXT if self.open => {
-                if self.left > 0 && cx.prng.chance(4, 5) {
-                    self.harm(cx);
-                } else {
-                    cx.commands.push(Command::Close(0));
-                }
-                cx.timer(100, NEXT);
+        if timer == NEXT && links.is_open(0) {
+            if self.left > 0 && cx.prng.chance(4, 5) {
+                self.harm(cx);
+            } else {
+                cx.commands.push(Command::Close(0));
             }
-            _ => {}
+            cx.timer(100, NEXT);
         }
         Ok(())
     }

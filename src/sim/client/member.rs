@@ -1,34 +1,43 @@
-//! A member of a classic group: joins, syncs, fetches what it was assigned, commits, heartbeats, now and then leaves.
+//! A member of a classic group: joins, syncs, fetches what it was assigned, commits, heartbeats, leaves, falls asleep and comes
+//! back as another, static or not, eager or cooperative. Now and then it commits as what it was before, which must be refused.
 //! Two connections, as real clients have: one for the coordinator, one for fetching.
 
-use std::collections::BTreeMap;
+mod assignor;
+mod consume;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use coretide_model::TopicId;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 use coretide_wire::api::ApiKey;
-use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use coretide_wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use coretide_wire::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
-use coretide_wire::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
-use coretide_wire::messages::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
-};
+use coretide_wire::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
 use coretide_wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 
 use super::committer::{coordinator_error, fetched_offsets, find_coordinator, offset_fetch_request};
-use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
-use crate::judge::{CommitToken, PartitionName, Verdict};
-use crate::records::decode_batches;
+use super::worker::{Links, Worker};
+use super::{Answer, Command, Cx, Shared, Slot, is_retriable};
+use crate::judge::{Claim, CommitToken, Joined, PartitionName, Verdict};
+use assignor::{decode_metadata, decode_partitions, divide, encode_metadata, encode_partitions};
 
-const RECONNECT: u32 = 1;
-const JOIN: u32 = 2;
-const BEAT: u32 = 3;
-const COMMIT: u32 = 4;
-const FETCH: u32 = 5;
-const LEAVE: u32 = 6;
+pub use assignor::Style;
+
+const JOIN: u32 = 1;
+const FETCH: u32 = 2;
+const LEAVE: u32 = 3;
+const NAP: u32 = 4;
+const WAKE: u32 = 5;
+const HAUNT: u32 = 6;
+/// These two are timers of one round; the number of the round is added.
+const BEAT: u32 = 7;
+const COMMIT: u32 = 8;
+const ROUND: u32 = 16;
 
 const COORDINATOR: Slot = 0;
 const FETCHING: Slot = 1;
+
+/// How long the group waits for its members to join, and how long it believes in a silent one.
+const TIMEOUT_MS: i32 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -41,233 +50,235 @@ enum State {
     Stable,
 }
 
+/// What a member does beside its work.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    pub style: Style,
+    /// It has an instance id.
+    pub is_static: bool,
+    /// How often it leaves and comes back.
+    pub leaves: u32,
+    /// How often it goes silent and comes back as a new process.
+    pub naps: u32,
+}
+
+/// A JoinGroup, SyncGroup or OffsetFetch on its way.
+#[derive(Debug, Default)]
+struct Asked {
+    at: u64,
+    metadata: Bytes,
+    holds: BTreeSet<PartitionName>,
+}
+
 /// The member.
 #[derive(Debug)]
 pub struct Member {
     group: String,
     label: u32,
+    habits: Habits,
     state: State,
     member_id: String,
     generation: i32,
-    open: [bool; 2],
+    /// How often the broker had died when it was let in.
+    let_in_after: u64,
+    asked: Asked,
+    /// Changes now and then, so that what it says of itself changes.
+    mood: u32,
+    /// Counts its stable times; timers of an older one are void.
+    round: u32,
+    asleep: bool,
     positions: BTreeMap<PartitionName, i64>,
     committed: BTreeMap<PartitionName, i64>,
     committing: Vec<(PartitionName, i64, CommitToken)>,
-    asked_at: u64,
+    /// What the commit in flight, and the heartbeats, claim.
+    commit_claim: Option<Claim>,
+    beat_claims: BTreeMap<i32, Claim>,
+    /// Something was given up, which the others wait for.
+    gave_up: bool,
     fetching: Option<BTreeMap<PartitionName, i64>>,
-    leaves_left: u32,
+    /// What it was before, and its requests in that name.
+    past: Option<(String, i32)>,
+    haunting: BTreeMap<i32, Claim>,
 }
 
 impl Member {
-    /// A member of `group` that leaves `leaves` times and comes back.
-    pub fn new(group: String, label: u32, leaves: u32) -> Member {
+    /// A member of `group`.
+    pub fn new(group: String, label: u32, habits: Habits) -> Member {
         Member {
             group,
             label,
+            habits,
             state: State::Out,
             member_id: String::new(),
             generation: -1,
-            open: [false; 2],
+            let_in_after: 0,
+            asked: Asked::default(),
+            mood: 0,
+            round: 0,
+            asleep: false,
             positions: BTreeMap::new(),
             committed: BTreeMap::new(),
             committing: Vec::new(),
-            asked_at: 0,
+            commit_claim: None,
+            beat_claims: BTreeMap::new(),
+            gave_up: false,
             fetching: None,
-            leaves_left: leaves,
+            past: None,
+            haunting: BTreeMap::new(),
         }
+    }
+
+    fn instance(&self) -> Option<String> {
+        self.habits.is_static.then(|| format!("{}-{}", self.group, self.label))
+    }
+
+    /// A version that knows of instances if this member has one; they came with `statics_from`.
+    fn version(&self, cx: &mut Cx<'_>, least: i16, most: i16, statics_from: i16) -> i16 {
+        cx.version(if self.habits.is_static { statics_from } else { least }, most)
+    }
+
+    fn claim(&self, sent_at: u64) -> Claim {
+        let (group, member_id, instance) = (self.group.clone(), self.member_id.clone(), self.instance());
+        Claim { group, member_id, instance, generation: self.generation, sent_at }
+    }
+
+    fn enter(&mut self, cx: &mut Cx<'_>, state: State) {
+        self.state = state;
+        let place = (state == State::Stable).then(|| (self.generation, self.positions.keys().cloned().collect()));
+        cx.shared.members.works_on(&self.group, self.label, place);
     }
 
     fn join(&mut self, cx: &mut Cx<'_>) {
-        self.state = State::Joining;
-        let protocol = JoinGroupRequestProtocol { name: "sim".to_string(), metadata: Bytes::from_static(b"any") };
+        self.enter(cx, State::Joining);
+        let holds = match self.habits.style {
+            Style::Eager => BTreeSet::new(),
+            Style::Cooperative => self.positions.keys().cloned().collect(),
+        };
+        self.mood += u32::from(cx.prng.chance(1, 3));
+        let metadata = encode_metadata(self.mood, &holds);
+        let protocol = |name: String| JoinGroupRequestProtocol { name, metadata: metadata.clone() };
         let request = JoinGroupRequest {
             group_id: self.group.clone(),
-            session_timeout_ms: 10_000,
-            rebalance_timeout_ms: 10_000,
+            session_timeout_ms: TIMEOUT_MS,
+            rebalance_timeout_ms: TIMEOUT_MS,
             member_id: self.member_id.clone(),
+            group_instance_id: self.instance(),
             protocol_type: "simulation".to_string(),
-            protocols: vec![protocol],
+            protocols: self.offered().into_iter().map(protocol).collect(),
             ..JoinGroupRequest::default()
         };
-        let version = cx.version(1, 9);
+        self.asked = Asked { at: cx.moment, metadata, holds };
+        let version = self.version(cx, 0, 9, 5);
         cx.send(COORDINATOR, ApiKey::JoinGroup, version, &request);
     }
 
-    fn sync(&mut self, cx: &mut Cx<'_>, response: &JoinGroupResponse) {
-        self.state = State::Syncing;
-        let mut assignments = Vec::new();
-        if response.leader == response.member_id {
-            let partitions = cx.shared.partitions();
-            let members = response.members.len();
-            for (place, member) in response.members.iter().enumerate() {
-                let mine = partitions.iter().enumerate().filter(|(at, _)| at % members == place).map(|(_, name)| name);
-                let assignment = encode_assignment(mine);
-                assignments.push(SyncGroupRequestAssignment { member_id: member.member_id.clone(), assignment });
+    /// All know one of them; tastes differ.
+    fn offered(&self) -> Vec<String> {
+        let names: &[&str] = match self.label % 3 {
+            0 => &["sim", "other"],
+            1 => &["other", "sim"],
+            _ => &["sim"],
+        };
+        names.iter().map(|name| name.to_string()).collect()
+    }
+
+    fn on_joined(&mut self, cx: &mut Cx<'_>, response: &JoinGroupResponse) -> Verdict {
+        match response.error_code {
+            0 => {}
+            79 => {
+                self.member_id = response.member_id.clone();
+                self.join(cx);
+                return Ok(());
             }
+            code => return self.rejoin(cx, code),
         }
-        let version = cx.version(0, 5);
+        let leads = response.leader == response.member_id;
+        if leads && response.members.is_empty() {
+            return Err("G4: the leader got no members".to_string());
+        }
+        let members = response.members.iter();
+        let members = members.map(|m| (m.member_id.clone(), m.group_instance_id.clone(), m.metadata.clone())).collect();
+        let (instance, offered) = (self.instance(), self.offered());
+        let joined = Joined {
+            member_id: &response.member_id,
+            instance: instance.as_deref(),
+            generation: response.generation_id,
+            leader: &response.leader,
+            protocol: response.protocol_name.as_deref().unwrap_or_default(),
+            offered: &offered,
+            metadata: &self.asked.metadata,
+            holds: &self.asked.holds,
+            members,
+            sent_at: self.asked.at,
+            at: cx.moment,
+        };
+        cx.shared.members.joined(&self.group, &joined)?;
+        self.let_in_after = cx.shared.members.deaths;
+        if (0..response.generation_id).contains(&self.generation) && cx.prng.chance(1, 3) {
+            self.past = Some((self.member_id.clone(), self.generation));
+        }
+        if self.past.is_some() {
+            cx.timer(5, HAUNT);
+        }
+        (self.generation, self.member_id) = (response.generation_id, response.member_id.clone());
+        self.sync(cx, response, leads && !response.skip_assignment)
+    }
+
+    fn sync(&mut self, cx: &mut Cx<'_>, response: &JoinGroupResponse, divides: bool) -> Verdict {
+        self.enter(cx, State::Syncing);
+        let mut assignments = Vec::new();
+        if divides {
+            let mut members = BTreeMap::new();
+            for member in &response.members {
+                let holds = decode_metadata(&member.metadata).ok_or("G: the leader was told what nobody says")?;
+                members.insert(member.member_id.clone(), holds);
+            }
+            let parts = divide(&cx.shared.partitions(), &members, self.label as usize);
+            let parts: BTreeMap<String, Bytes> =
+                parts.iter().map(|(id, part)| (id.clone(), encode_partitions(part))).collect();
+            cx.shared.members.assigning(&self.group, self.generation, parts.clone());
+            let assignment = |(member_id, assignment)| SyncGroupRequestAssignment { member_id, assignment };
+            assignments = parts.into_iter().map(assignment).collect();
+        }
+        let version = self.version(cx, 0, 5, 3);
         let named = |name: &str| (version >= 5).then(|| name.to_string());
         let request = SyncGroupRequest {
             group_id: self.group.clone(),
             generation_id: self.generation,
             member_id: self.member_id.clone(),
+            group_instance_id: self.instance(),
             protocol_type: named("simulation"),
-            protocol_name: named("sim"),
+            protocol_name: named(response.protocol_name.as_deref().unwrap_or_default()),
             assignments,
-            ..SyncGroupRequest::default()
         };
+        self.asked.at = cx.moment;
         cx.send(COORDINATOR, ApiKey::SyncGroup, version, &request);
+        Ok(())
     }
 
-    fn position(&mut self, cx: &mut Cx<'_>, assignment: &Bytes) -> Verdict {
-        let assigned = decode_assignment(assignment).ok_or("C: SyncGroup gave another assignment than the leader's")?;
-        self.positions.clear();
-        self.committed.clear();
-        if assigned.is_empty() {
+    fn on_synced(&mut self, cx: &mut Cx<'_>, response: &SyncGroupResponse) -> Verdict {
+        if response.error_code != 0 {
+            return self.rejoin(cx, response.error_code);
+        }
+        let given = decode_partitions(&response.assignment);
+        let given = given.ok_or("C: SyncGroup gave another assignment than the leader's")?;
+        let claim = self.claim(self.asked.at);
+        cx.shared.members.assigned(&claim, &response.assignment, &given, cx.moment)?;
+        let before = self.positions.len();
+        self.positions.retain(|partition, _| given.contains(partition));
+        self.committed.retain(|partition, _| given.contains(partition));
+        self.gave_up = self.positions.len() < before;
+        let added: Vec<PartitionName> =
+            given.into_iter().filter(|partition| !self.positions.contains_key(partition)).collect();
+        if added.is_empty() {
             self.stable(cx);
             return Ok(());
         }
-        self.state = State::Positioning;
-        self.asked_at = cx.moment;
+        self.enter(cx, State::Positioning);
+        self.asked.at = cx.moment;
         let version = cx.version(1, 9);
-        let request = offset_fetch_request(&self.group, cx.shared, version, &assigned);
+        let request = offset_fetch_request(&self.group, cx.shared, version, &added);
         cx.send(COORDINATOR, ApiKey::OffsetFetch, version, &request);
-        Ok(())
-    }
-
-    fn stable(&mut self, cx: &mut Cx<'_>) {
-        self.state = State::Stable;
-        cx.timer(1000, BEAT);
-        cx.timer(100, COMMIT);
-        cx.timer(1, FETCH);
-        if self.leaves_left > 0 && !cx.shared.winding_down {
-            cx.timer(3000, LEAVE);
-        }
-    }
-
-    fn commit(&mut self, cx: &mut Cx<'_>) {
-        let moved = |(partition, &position): (&PartitionName, &i64)| {
-            (self.committed.get(partition).copied().unwrap_or(-1) < position).then(|| (partition.clone(), position))
-        };
-        let due: Vec<(PartitionName, i64)> = self.positions.iter().filter_map(moved).collect();
-        if due.is_empty() || !self.committing.is_empty() {
-            return;
-        }
-        let mut topics: BTreeMap<String, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for (partition, position) in due {
-            let token = cx.shared.groups.committing(&self.group, &partition, position, cx.moment);
-            let wanted = OffsetCommitRequestPartition {
-                partition_index: partition.1,
-                committed_offset: position,
-                committed_metadata: Some("m".to_string()),
-                ..OffsetCommitRequestPartition::default()
-            };
-            topics.entry(partition.0.clone()).or_default().push(wanted);
-            self.committing.push((partition, position, token));
-        }
-        let topic = |(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() };
-        let request = OffsetCommitRequest {
-            group_id: self.group.clone(),
-            generation_id_or_member_epoch: self.generation,
-            member_id: self.member_id.clone(),
-            topics: topics.into_iter().map(topic).collect(),
-            ..OffsetCommitRequest::default()
-        };
-        let version = cx.version(2, 9);
-        cx.send(COORDINATOR, ApiKey::OffsetCommit, version, &request);
-    }
-
-    fn fetch(&mut self, cx: &mut Cx<'_>) {
-        let mut topics: BTreeMap<String, Vec<FetchPartition>> = BTreeMap::new();
-        for (partition, &fetch_offset) in &self.positions {
-            let wanted = FetchPartition {
-                partition: partition.1,
-                fetch_offset,
-                partition_max_bytes: 20_000,
-                current_leader_epoch: -1,
-                last_fetched_epoch: -1,
-                log_start_offset: -1,
-                ..FetchPartition::default()
-            };
-            topics.entry(partition.0.clone()).or_default().push(wanted);
-        }
-        let topic = |(name, partitions)| FetchTopic { topic: name, topic_id: TopicId::ZERO, partitions };
-        let request = FetchRequest {
-            replica_id: -1,
-            max_wait_ms: 200,
-            min_bytes: 1,
-            max_bytes: 100_000,
-            session_epoch: -1,
-            topics: topics.into_iter().map(topic).collect(),
-            ..FetchRequest::default()
-        };
-        self.fetching = Some(self.positions.clone());
-        cx.send(FETCHING, ApiKey::Fetch, 12, &request);
-    }
-
-    fn on_joined(&mut self, cx: &mut Cx<'_>, response: &JoinGroupResponse) -> Verdict {
-        match response.error_code {
-            0 => {
-                self.generation = response.generation_id;
-                self.member_id = response.member_id.clone();
-                if response.leader == response.member_id && response.members.is_empty() {
-                    return Err("G4: the leader got no members".to_string());
-                }
-                self.sync(cx, response);
-            }
-            79 => {
-                self.member_id = response.member_id.clone();
-                self.join(cx);
-            }
-            code => self.rejoin(cx, code)?,
-        }
-        Ok(())
-    }
-
-    /// After an error: forgets the member id when it is no longer known, and joins again later.
-    fn rejoin(&mut self, cx: &mut Cx<'_>, code: i16) -> Verdict {
-        match code {
-            22 | 25 => {
-                self.member_id.clear();
-                self.generation = -1;
-            }
-            27 => {}
-            code if is_retriable(code) => {}
-            code => return Err(format!("group {}: error {code} in state {:?}", self.group, self.state)),
-        }
-        self.state = State::Out;
-        self.positions.clear();
-        cx.timer(20, JOIN);
-        Ok(())
-    }
-
-    fn on_committed(&mut self, cx: &mut Cx<'_>, response: &OffsetCommitResponse) -> Verdict {
-        let mut worst = 0;
-        for topic in &response.topics {
-            for partition in &topic.partitions {
-                let at = (topic.name.clone(), partition.partition_index);
-                let place = self.committing.iter().position(|(name, ..)| *name == at);
-                let place = place.ok_or_else(|| format!("OffsetCommit answers {at:?} once too often"))?;
-                let (_, position, token) = self.committing.remove(place);
-                match partition.error_code {
-                    0 => {
-                        cx.shared.groups.committed(&token, cx.moment);
-                        self.committed.insert(at, position);
-                    }
-                    code @ (22 | 25 | 27) => {
-                        cx.shared.groups.refused(&token);
-                        worst = code;
-                    }
-                    code => worst = code,
-                }
-            }
-        }
-        if !self.committing.is_empty() {
-            return Err("OffsetCommit leaves out partitions".to_string());
-        }
-        if worst != 0 && self.state == State::Stable {
-            return self.rejoin(cx, worst);
-        }
         Ok(())
     }
 
@@ -275,7 +286,7 @@ impl Member {
         match fetched_offsets(answer)? {
             Ok(offsets) => {
                 for (partition, offset) in offsets {
-                    cx.shared.groups.fetched(&self.group, &partition, offset, self.asked_at, cx.moment)?;
+                    cx.shared.groups.fetched(&self.group, &partition, offset, self.asked.at, cx.moment)?;
                     self.positions.insert(partition.clone(), offset.max(0));
                     self.committed.insert(partition, offset);
                 }
@@ -286,84 +297,138 @@ impl Member {
         }
     }
 
-    fn on_fetched(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
-        let response: FetchResponse = answer.read()?;
-        let asked = self.fetching.take().ok_or("a Fetch response nobody asked for")?;
-        let pause_ms = 1 + cx.prng.below(60);
-        cx.timer(pause_ms, FETCH);
-        for topic in &response.responses {
-            for data in &topic.partitions {
-                let partition = (topic.topic.clone(), data.partition_index);
-                let position = *asked.get(&partition).ok_or("Fetch gives a partition that nobody asked for")?;
-                if matches!(data.error_code, 0 | 1) && data.log_start_offset >= 0 {
-                    cx.shared.log.starts_at(&partition, data.log_start_offset)?;
-                }
-                match data.error_code {
-                    0 => {}
-                    1 if position < cx.shared.log.log_start(&partition) => {
-                        self.move_on(&partition, position, data.log_start_offset);
-                        continue;
-                    }
-                    code if is_retriable(code) => continue,
-                    code => return Err(format!("Fetch of {partition:?} at {position}: error {code}")),
-                }
-                let records = decode_batches(data.records.as_deref().unwrap_or_default())?;
-                cx.shared.log.read(&partition, position, &records, data.high_watermark)?;
-                if let Some(last) = records.last() {
-                    self.move_on(&partition, position, last.offset + 1);
-                }
-            }
+    fn stable(&mut self, cx: &mut Cx<'_>) {
+        cx.timer(1, FETCH);
+        if std::mem::take(&mut self.gave_up) {
+            // The others wait for what it has given up.
+            return self.join(cx);
         }
+        self.enter(cx, State::Stable);
+        self.round += 1;
+        cx.timer(1000, BEAT + self.round * ROUND);
+        cx.timer(100, COMMIT + self.round * ROUND);
+        if self.habits.leaves > 0 {
+            cx.timer(2000, LEAVE);
+        }
+        if self.habits.naps > 0 {
+            cx.timer(2000, NAP);
+        }
+    }
+
+    /// It holds nothing any more.
+    fn lose_all(&mut self) {
+        self.positions.clear();
+        self.committed.clear();
+    }
+
+    fn forget_id(&mut self) {
+        self.member_id.clear();
+        self.generation = -1;
+        self.lose_all();
+    }
+
+    /// After an error: forgets the member id when it is no longer known, and joins again later.
+    fn rejoin(&mut self, cx: &mut Cx<'_>, code: i16) -> Verdict {
+        match code {
+            22 | 25 => self.forget_id(),
+            // The broker may have died before it had stored this id in the place of the last one.
+            82 if self.let_in_after < cx.shared.members.deaths => self.forget_id(),
+            27 => {}
+            code if is_retriable(code) => {}
+            code => return Err(format!("group {}: error {code} in state {:?}", self.group, self.state)),
+        }
+        if self.habits.style == Style::Eager {
+            self.lose_all();
+        }
+        self.enter(cx, State::Out);
+        cx.timer(20, JOIN);
         Ok(())
     }
 
-    /// Moves a position, unless the partition was given away (or given back elsewhere) meanwhile.
-    fn move_on(&mut self, partition: &PartitionName, from: i64, to: i64) {
-        if let Some(position) = self.positions.get_mut(partition)
-            && *position == from
-        {
-            *position = to.max(from);
+    fn beat(&mut self, cx: &mut Cx<'_>) {
+        let request = HeartbeatRequest {
+            group_id: self.group.clone(),
+            generation_id: self.generation,
+            member_id: self.member_id.clone(),
+            group_instance_id: self.instance(),
+        };
+        let version = self.version(cx, 0, 4, 3);
+        let claim = self.claim(cx.moment);
+        let correlation = cx.send(COORDINATOR, ApiKey::Heartbeat, version, &request);
+        self.beat_claims.insert(correlation, claim);
+    }
+
+    fn on_beat(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+        let response: HeartbeatResponse = answer.read()?;
+        let claim = self.beat_claims.remove(&answer.correlation).ok_or("a Heartbeat that nobody sent")?;
+        match response.error_code {
+            0 => cx.shared.members.accepted("Heartbeat", &claim),
+            code if self.state == State::Stable && claim.generation == self.generation => self.rejoin(cx, code),
+            _ => Ok(()),
         }
+    }
+
+    fn leave(&mut self, cx: &mut Cx<'_>) {
+        self.habits.leaves -= 1;
+        self.lose_all();
+        self.enter(cx, State::Out);
+        let version = self.version(cx, 0, 5, 3);
+        // A static member does not leave by itself: somebody removes it by its instance.
+        let member_id = if self.habits.is_static { String::new() } else { self.member_id.clone() };
+        let member = MemberIdentity { member_id, group_instance_id: self.instance(), ..MemberIdentity::default() };
+        let (member_id, members) =
+            if version >= 3 { (String::new(), vec![member]) } else { (member.member_id, Vec::new()) };
+        let request = LeaveGroupRequest { group_id: self.group.clone(), member_id, members };
+        cx.send(COORDINATOR, ApiKey::LeaveGroup, version, &request);
+    }
+
+    fn on_left(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+        let response: LeaveGroupResponse = answer.read()?;
+        let code = response.members.first().map_or(0, |member| member.error_code);
+        if response.error_code == 0 && code == 0 {
+            cx.shared.members.left(&self.group, &self.member_id, cx.moment);
+            self.past = Some((self.member_id.clone(), self.generation));
+            cx.timer(5, HAUNT);
+        }
+        self.forget_id();
+        cx.timer(500, JOIN);
+        Ok(())
+    }
+
+    /// The process is gone without a word; another comes later in its place.
+    fn nap(&mut self, cx: &mut Cx<'_>) {
+        self.habits.naps -= 1;
+        self.asleep = true;
+        // Without an instance the group still takes it for a member.
+        self.past = self.habits.is_static.then(|| (self.member_id.clone(), self.generation));
+        self.forget_id();
+        self.enter(cx, State::Out);
+        cx.commands.extend([COORDINATOR, FETCHING].map(Command::Close));
+        let least_ms = if cx.prng.chance(1, 2) { 500 } else { 8000 };
+        cx.timer(least_ms, WAKE);
     }
 }
 
-fn encode_assignment<'a>(partitions: impl Iterator<Item = &'a PartitionName>) -> Bytes {
-    let mut out = BytesMut::new();
-    for (name, partition) in partitions {
-        out.put_u16(name.len() as u16);
-        out.put_slice(name.as_bytes());
-        out.put_i32(*partition);
-    }
-    out.freeze()
-}
+impl Worker for Member {
+    const SLOTS: Slot = 2;
 
-fn decode_assignment(assignment: &Bytes) -> Option<Vec<PartitionName>> {
-    let (mut rest, mut found) = (assignment.clone(), Vec::new());
-    while !rest.is_empty() {
-        if rest.len() < 2 {
-            return None;
-        }
-        let length = usize::from(rest.get_u16());
-        if rest.len() < length + 4 {
-            return None;
-        }
-        let name = String::from_utf8(rest.split_to(length).to_vec()).ok()?;
-        found.push((name, rest.get_i32()));
-    }
-    Some(found)
-}
-
-impl Client for Member {
     fn name(&self) -> String {
-        format!("member {} of {}", self.label, self.group)
+        format!("member {} of {} ({:?}), {:?}", self.label, self.group, self.habits, self.state)
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(10 + 300 * u64::from(self.label), RECONNECT);
+    fn first_ms(&self) -> u64 {
+        10 + 300 * u64::from(self.label)
     }
 
-    fn on_open(&mut self, cx: &mut Cx<'_>, slot: Slot) -> Verdict {
-        self.open[usize::from(slot)] = true;
+    fn again_ms(&self) -> u64 {
+        20
+    }
+
+    fn wants_connection(&self, _: &Shared) -> bool {
+        !self.asleep
+    }
+
+    fn connected(&mut self, cx: &mut Cx<'_>, slot: Slot) -> Verdict {
         if slot == COORDINATOR {
             find_coordinator(cx, slot, &self.group);
         } else {
@@ -372,104 +437,74 @@ impl Client for Member {
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         match (answer.key, self.state) {
             (ApiKey::FindCoordinator, _) => match coordinator_error(answer)? {
-                0 if self.state == State::Out => self.join(cx),
+                0 if self.state == State::Out && !self.asleep => self.join(cx),
                 0 => {}
                 code if is_retriable(code) => cx.commands.push(Command::Close(COORDINATOR)),
                 code => return Err(format!("FindCoordinator: error {code}")),
             },
             (ApiKey::JoinGroup, State::Joining) => self.on_joined(cx, &answer.read()?)?,
-            (ApiKey::SyncGroup, State::Syncing) => {
-                let response: SyncGroupResponse = answer.read()?;
-                match response.error_code {
-                    0 => self.position(cx, &response.assignment)?,
-                    code => self.rejoin(cx, code)?,
-                }
-            }
+            (ApiKey::SyncGroup, State::Syncing) => self.on_synced(cx, &answer.read()?)?,
             (ApiKey::OffsetFetch, State::Positioning) => self.on_positioned(cx, answer)?,
-            (ApiKey::OffsetCommit, _) => self.on_committed(cx, &answer.read()?)?,
-            (ApiKey::Heartbeat, State::Stable) => {
-                let response: HeartbeatResponse = answer.read()?;
-                if response.error_code != 0 {
-                    self.rejoin(cx, response.error_code)?;
-                }
-            }
-            (ApiKey::LeaveGroup, _) => {
-                self.member_id.clear();
-                self.generation = -1;
-                cx.timer(500, JOIN);
-            }
+            (ApiKey::OffsetCommit, _) => self.on_committed(cx, answer)?,
+            (ApiKey::Heartbeat, _) => self.on_beat(cx, answer)?,
+            (ApiKey::LeaveGroup, _) => self.on_left(cx, answer)?,
             (ApiKey::Fetch, _) => self.on_fetched(cx, answer)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, slot: Slot) {
-        self.open[usize::from(slot)] = false;
+    fn lost(&mut self, cx: &mut Cx<'_>, slot: Slot) {
         if slot == COORDINATOR {
-            self.state = State::Out;
+            self.enter(cx, State::Out);
             self.committing.clear();
+            self.commit_claim = None;
+            self.beat_claims.clear();
+            self.haunting.clear();
         } else {
             self.fetching = None;
         }
-        cx.timer(20, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
-        let stable = self.state == State::Stable && self.open[0];
-        match id {
-            RECONNECT => {
-                for slot in [COORDINATOR, FETCHING] {
-                    if !self.open[usize::from(slot)] {
-                        cx.commands.push(Command::Connect(slot));
-                    }
-                }
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
+        let is_open = links.is_open(COORDINATOR);
+        let stable = self.state == State::Stable && is_open;
+        let of_this_round = timer / ROUND == self.round;
+        match timer % ROUND {
+            JOIN if self.state == State::Out && is_open && !self.asleep => self.join(cx),
+            BEAT if stable && of_this_round => {
+                self.beat(cx);
+                cx.timer(1000, timer);
             }
-            JOIN if self.state == State::Out && self.open[0] => self.join(cx),
-            BEAT if stable => {
-                let request = HeartbeatRequest {
-                    group_id: self.group.clone(),
-                    generation_id: self.generation,
-                    member_id: self.member_id.clone(),
-                    ..HeartbeatRequest::default()
-                };
-                let version = cx.version(0, 4);
-                cx.send(COORDINATOR, ApiKey::Heartbeat, version, &request);
-                cx.timer(1000, BEAT);
-            }
-            COMMIT if stable => {
+            COMMIT if stable && of_this_round => {
                 self.commit(cx);
-                cx.timer(300, COMMIT);
+                cx.timer(300, timer);
             }
-            FETCH if self.open[1] && self.fetching.is_none() && !self.positions.is_empty() => self.fetch(cx),
-            LEAVE if stable && self.leaves_left > 0 && self.committing.is_empty() => {
-                self.leaves_left -= 1;
-                self.state = State::Out;
-                self.positions.clear();
-                let version = cx.version(0, 5);
-                let member = MemberIdentity { member_id: self.member_id.clone(), ..MemberIdentity::default() };
-                let (member_id, members) =
-                    if version >= 3 { (String::new(), vec![member]) } else { (member.member_id, Vec::new()) };
-                let request = LeaveGroupRequest { group_id: self.group.clone(), member_id, members };
-                cx.send(COORDINATOR, ApiKey::LeaveGroup, version, &request);
+            FETCH if links.is_open(FETCHING) && self.fetching.is_none() && !self.positions.is_empty() => self.fetch(cx),
+            LEAVE if stable && self.habits.leaves > 0 && self.committing.is_empty() && !cx.shared.winding_down => {
+                self.leave(cx);
             }
+            NAP if stable && self.habits.naps > 0 && !cx.shared.winding_down => self.nap(cx),
+            WAKE => {
+                self.asleep = false;
+                cx.commands.extend([COORDINATOR, FETCHING].map(Command::Connect));
+            }
+            HAUNT if is_open => self.haunt(cx),
             _ => {}
         }
         Ok(())
     }
 
-    /// It has a place in the group, and has read and committed all of what it was assigned.
+    /// It has a place in the group, whose partitions are all somebody's, and has read and committed all of its own.
     fn settled(&self, shared: &Shared) -> bool {
         let done = |(partition, &position): (&PartitionName, &i64)| {
             position >= shared.log.least_end(partition) && self.committed.get(partition) == Some(&position)
         };
-        self.state == State::Stable && self.positions.iter().all(done)
+        self.state == State::Stable
+            && self.positions.iter().all(done)
+            && shared.members.is_at_rest(&self.group, &shared.partitions())
     }
 }

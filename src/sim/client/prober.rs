@@ -14,11 +14,11 @@ use coretide_wire::api::ApiKey;
 use coretide_wire::messages::init_producer_id::InitProducerIdResponse;
 use coretide_wire::messages::join_group::JoinGroupResponse;
 
-use super::{Answer, Client, Command, Cx, Shared, Slot, error_codes};
+use super::worker::{Links, Worker};
+use super::{Answer, Command, Cx, Shared, Slot, error_codes};
 use crate::judge::Verdict;
 
-const RECONNECT: u32 = 1;
-const NEXT: u32 = 2;
+const NEXT: u32 = 1;
 
 /// The topic that is the prober's own, as far as it exists.
 pub(super) const TOPIC: &str = "probe";
@@ -61,7 +61,6 @@ pub(super) fn any_probe(prng: &mut Prng, learned: &Learned) -> Probe {
 /// The client.
 #[derive(Debug, Default)]
 pub struct Prober {
-    open: bool,
     learned: Learned,
     in_flight: BTreeMap<i32, Probe>,
     pause_ms: u64,
@@ -88,22 +87,17 @@ impl Prober {
     }
 }
 
-impl Client for Prober {
+impl Worker for Prober {
     fn name(&self) -> String {
         format!("prober {:?}", self.in_flight.values().map(|probe| probe.key).collect::<Vec<_>>())
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(1, RECONNECT);
-    }
-
-    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
-        self.open = true;
+    fn connected(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
         cx.timer(1, NEXT);
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         let probe = self.in_flight.remove(&answer.correlation).ok_or("an answer to nothing")?;
         let codes = error_codes(answer)?;
         if codes.contains(&-1) {
@@ -130,25 +124,15 @@ impl Client for Prober {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
-        self.open = false;
+    fn lost(&mut self, _: &mut Cx<'_>, _: Slot) {
         self.in_flight.clear();
-        cx.timer(10, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
-        match id {
-            RECONNECT if !self.open => cx.commands.push(Command::Connect(0)),
-            NEXT if self.open => {
-                for _ in 0..1 + cx.prng.below(3) {
-                    self.ask(cx);
-                }
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
+        if timer == NEXT && links.is_open(0) {
+            for _ in 0..1 + cx.prng.below(3) {
+                self.ask(cx);
             }
-            _ => {}
         }
         Ok(())
     }

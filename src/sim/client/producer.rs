@@ -3,20 +3,25 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use coretide_model::TopicId;
 use coretide_wire::api::ApiKey;
 use coretide_wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use coretide_wire::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse};
 
-use super::{Answer, Client, Command, Cx, Shared, Slot, is_retriable};
+use super::worker::{Links, Worker, produce_topic};
+use super::{Answer, Command, Cx, Shared, Slot, is_retriable};
 use crate::judge::{PartitionName, Promise, Verdict};
 use crate::records::{CODECS, Codec, RecordId, Sequenced, encode_batch_in};
 
 const MORE: u32 = 1;
-const RECONNECT: u32 = 2;
 
 /// Requests in flight on the connection, as Java's `max.in.flight.requests.per.connection`.
 const IN_FLIGHT_MAX: usize = 5;
+
+/// How long the broker may take for a request.
+const TIMEOUT_MS: i32 = 30_000;
+
+/// REQUEST_TIMED_OUT.
+const TIMED_OUT: i16 = 7;
 
 /// How a producer produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +58,9 @@ pub struct Producer {
     kind: ProducerKind,
     version: i16,
     identity: Option<(i64, i16)>,
-    open: bool,
     lanes: Vec<Lane>,
-    /// What each request in flight carries: lane and batch.
-    requests: BTreeMap<i32, Vec<usize>>,
+    /// When each request in flight was sent, in microseconds, and the lanes of which it carries a batch.
+    requests: BTreeMap<i32, (u64, Vec<usize>)>,
     batches_left: u32,
     pause_ms: u64,
     /// Chosen anew now and then.
@@ -67,17 +71,7 @@ impl Producer {
     /// A producer of `batches` batches, with about `pause_ms` between them.
     pub fn new(kind: ProducerKind, version: i16, batches: u32, pause_ms: u64) -> Producer {
         let (identity, lanes, requests) = (None, Vec::new(), BTreeMap::new());
-        Producer {
-            kind,
-            version,
-            identity,
-            open: false,
-            lanes,
-            requests,
-            batches_left: batches,
-            pause_ms,
-            codec: Codec::None,
-        }
+        Producer { kind, version, identity, lanes, requests, batches_left: batches, pause_ms, codec: Codec::None }
     }
 
     fn make_lanes(&mut self, cx: &mut Cx<'_>) {
@@ -126,7 +120,7 @@ impl Producer {
     }
 
     fn pump(&mut self, cx: &mut Cx<'_>) {
-        let ready = self.open && (self.kind != ProducerKind::Idempotent || self.identity.is_some());
+        let ready = self.kind != ProducerKind::Idempotent || self.identity.is_some();
         while ready && self.requests.len() < IN_FLIGHT_MAX {
             let mut chosen: Vec<(usize, usize)> = Vec::new();
             for (place, lane) in self.lanes.iter().enumerate() {
@@ -156,14 +150,9 @@ impl Producer {
             let data = PartitionProduceData { index: lane.partition.1, records };
             topics.entry(lane.partition.0.clone()).or_default().push(data);
         }
-        let by_id = self.version >= 13;
-        let topic = |(name, partition_data): (String, Vec<PartitionProduceData>)| TopicProduceData {
-            topic_id: if by_id { TopicId(cx.shared.topic_id(&name)) } else { TopicId::ZERO },
-            name: if by_id { String::new() } else { name },
-            partition_data,
-        };
-        let topic_data = topics.into_iter().map(topic).collect();
-        let request = ProduceRequest { transactional_id: None, acks, timeout_ms: 30_000, topic_data };
+        let id = |name: &str| (self.version >= 13).then(|| cx.shared.topic_id(name));
+        let topic_data = topics.into_iter().map(|(name, data)| produce_topic(&name, id(&name), data)).collect();
+        let request = ProduceRequest { transactional_id: None, acks, timeout_ms: TIMEOUT_MS, topic_data };
         let correlation = cx.send_with(0, ApiKey::Produce, self.version, &request, acks != 0);
         for &(place, waiting) in chosen {
             if acks == 0 {
@@ -173,12 +162,14 @@ impl Producer {
             }
         }
         if acks != 0 {
-            self.requests.insert(correlation, chosen.iter().map(|&(place, _)| place).collect());
+            self.requests.insert(correlation, (cx.now_us, chosen.iter().map(|&(place, _)| place).collect()));
         }
     }
 
     fn on_produced(&mut self, cx: &mut Cx<'_>, correlation: i32, response: &ProduceResponse) -> Verdict {
-        let mut missing = self.requests.remove(&correlation).ok_or("a Produce response nobody asked for")?;
+        let asked = self.requests.remove(&correlation);
+        let (sent_at_us, mut missing) = asked.ok_or("a Produce response nobody asked for")?;
+        let waited_ms = (cx.now_us - sent_at_us) / 1000;
         for topic in &response.responses {
             let name = if self.version >= 13 { cx.shared.topic_name(topic.topic_id.0) } else { topic.name.clone() };
             for partition in &topic.partition_responses {
@@ -186,6 +177,9 @@ impl Producer {
                 let found = missing.iter().position(|&lane| self.lanes[lane].partition == at);
                 let found = found.ok_or_else(|| format!("Produce response names {at:?} once too often"))?;
                 let lane = missing.remove(found);
+                if partition.error_code == TIMED_OUT && waited_ms < TIMEOUT_MS as u64 {
+                    return Err(format!("P6: Produce to {at:?} has timed out after {waited_ms} of {TIMEOUT_MS} ms"));
+                }
                 self.on_partition(cx, correlation, lane, partition.error_code, partition.base_offset)?;
             }
         }
@@ -219,18 +213,16 @@ impl Producer {
     }
 }
 
-impl Client for Producer {
+impl Worker for Producer {
     fn name(&self) -> String {
         format!("producer {:?} v{}", self.kind, self.version)
     }
 
-    fn on_start(&mut self, cx: &mut Cx<'_>) {
-        cx.timer(1, MORE);
-        cx.timer(1, RECONNECT);
-    }
-
-    fn on_open(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
-        self.open = true;
+    fn connected(&mut self, cx: &mut Cx<'_>, _: Slot) -> Verdict {
+        if self.lanes.is_empty() {
+            self.make_lanes(cx);
+            cx.timer(1, MORE);
+        }
         if self.kind == ProducerKind::Idempotent && self.identity.is_none() {
             let version = cx.version(0, 4);
             let request =
@@ -241,7 +233,7 @@ impl Client for Producer {
         Ok(())
     }
 
-    fn on_answer(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         if answer.key == ApiKey::InitProducerId {
             let response: InitProducerIdResponse = answer.read()?;
             match response.error_code {
@@ -257,38 +249,25 @@ impl Client for Producer {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, _: Slot) {
-        self.open = false;
+    fn lost(&mut self, _: &mut Cx<'_>, _: Slot) {
         self.requests.clear();
         for lane in &mut self.lanes {
             lane.draining = false;
             lane.pending.iter_mut().for_each(|pending| pending.in_flight = None);
         }
-        cx.timer(10, RECONNECT);
     }
 
-    fn on_timer(&mut self, cx: &mut Cx<'_>, id: u32) -> Verdict {
-        if !cx.shared.ready {
-            cx.timer(20, id);
-            return Ok(());
-        }
-        if self.lanes.is_empty() {
-            self.make_lanes(cx);
-        }
-        if id == RECONNECT {
-            if !self.open {
-                cx.commands.push(Command::Connect(0));
-            }
-            return Ok(());
-        }
+    fn due(&mut self, cx: &mut Cx<'_>, links: Links, timer: u32) -> Verdict {
         let may_begin = self.kind != ProducerKind::Idempotent || self.identity.is_some();
         if may_begin && self.batches_left > 0 && !cx.shared.winding_down {
             for _ in 0..=cx.prng.below(3).min(u64::from(self.batches_left) - 1) {
                 self.make_batch(cx);
             }
-            self.pump(cx);
+            if links.is_open(0) {
+                self.pump(cx);
+            }
         }
-        cx.timer(self.pause_ms, MORE);
+        cx.timer(self.pause_ms, timer);
         Ok(())
     }
 

@@ -396,6 +396,7 @@ impl World {
             }
             self.break_conn(id);
         }
+        self.shared.members.broker_died();
         let life = self.broker.life;
         let most_us = if self.phase == Phase::Working { 300_000 } else { 1000 };
         self.after(1000, most_us, Item::Start { life });

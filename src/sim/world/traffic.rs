@@ -17,8 +17,13 @@ use crate::net::{Conn, Expected};
 const LATENCY_LEAST_US: u64 = 20;
 const LATENCY_MOST_US: u64 = 400;
 
-/// How long an answer may take while nothing goes wrong: JoinGroup waits longest.
+/// How long an answer may take while nothing goes wrong.
 const ANSWER_PATIENCE_US: u64 = 60_000_000;
+
+/// How long a JoinGroup or a SyncGroup may take whatever goes wrong: all members' timeouts are 10 s, the waits of the first
+/// rebalance are within that, and a member that goes silent between the two costs its session once more. The rest is for a slow
+/// network.
+const REBALANCE_PATIENCE_US: u64 = 45_000_000;
 
 impl World {
     pub(super) fn dial(&mut self, client: usize, slot: Slot) {
@@ -256,10 +261,15 @@ impl World {
         }
     }
 
-    /// Requests that have waited too long although nothing goes wrong any more.
+    /// Requests that have waited too long: any although nothing goes wrong any more, those of a rebalance always.
     pub(super) fn overdue(&self) -> Option<String> {
-        let since = self.phase_since_us;
-        let late = |expected: &&Expected| self.now_us > expected.sent_at_us.max(since) + ANSWER_PATIENCE_US;
+        let (since, is_calm) = (self.phase_since_us, self.phase != Phase::Working);
+        let late = |expected: &&Expected| {
+            let waited_us = self.now_us - expected.sent_at_us;
+            let is_of_rebalance = matches!(expected.key, ApiKey::JoinGroup | ApiKey::SyncGroup);
+            (is_calm && self.now_us > expected.sent_at_us.max(since) + ANSWER_PATIENCE_US)
+                || (is_of_rebalance && waited_us > REBALANCE_PATIENCE_US)
+        };
         let first = |conn: &Conn| conn.expected.front().filter(late).map(|expected| (conn.client, *expected));
         let (client, expected) = self.conns.values().find_map(first)?;
         Some(format!("R11: client {client} waits for the answer to {:?} v{}", expected.key, expected.version))
