@@ -258,6 +258,8 @@ impl World {
             Item::Mail { life: of, from, to } if of == life => self.mail_arrives(from, to),
             Item::BootOp { life: of } if of == life => self.boot_op(),
             Item::Start { life: of } if of == life => self.start(),
+            // Once work is over nothing goes wrong any more.
+            Item::PlannedEnd { .. } | Item::End(_) | Item::EndAnyway if self.phase != Phase::Working => Ok(()),
             Item::PlannedEnd { place, end } => match self.plan.crash_points.get(place) {
                 Some(wanted) => {
                     self.armed = Some((wanted, end));
@@ -267,11 +269,7 @@ impl World {
                 None => self.end(end),
             },
             Item::End(end) => self.end(end),
-            Item::EndAnyway => match self.armed.take() {
-                // Once work is over nothing goes wrong any more.
-                Some((_, end)) if self.phase == Phase::Working => self.end(end),
-                _ => Ok(()),
-            },
+            Item::EndAnyway => self.armed.take().map_or(Ok(()), |(_, end)| self.end(end)),
             Item::ToServer { conn } => self.arrive_at_server(conn),
             Item::ToClient { conn } => self.arrive_at_client(conn),
             Item::Connect { client, slot, attempt } => self.connect(client, slot, attempt),
@@ -467,5 +465,22 @@ impl World {
             answers: self.answers,
             blamed: self.blamed.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::CutMode;
+
+    #[test]
+    fn an_end_that_is_planned_for_after_the_work_does_not_come() {
+        let (mut plan, prng) = Plan::of(1);
+        let over_us = plan.work_us + 10_000;
+        plan.disk.clear();
+        plan.crash_points.clear();
+        plan.ends = (0..400).map(|place| (over_us + place * 1000, End::PowerCut(CutMode::Torn))).collect();
+        let report = World::new(plan, prng).outcome().expect("a run like any other");
+        assert_eq!(report.starts, 2, "the first one, and one after the clean stop");
     }
 }
