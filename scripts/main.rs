@@ -9,6 +9,7 @@ mod codegen_errors;
 mod codegen_schema;
 mod diskfull;
 mod fuzz;
+mod instructions;
 mod mutants;
 mod powercut;
 mod sim;
@@ -57,6 +58,12 @@ const CHORES: &[Chore] = &[
     },
     Chore { name: "fuzz", about: "run the fuzz targets of all rooms", usage: fuzz::USAGE, run: fuzz::run },
     Chore {
+        name: "instructions",
+        about: "count the instructions of a request under callgrind, against the table",
+        usage: instructions::USAGE,
+        run: instructions::run,
+    },
+    Chore {
         name: "mutants",
         about: "plant known bugs in a copy, and see them found",
         usage: mutants::USAGE,
@@ -90,7 +97,7 @@ const NOT_RUN: &str = "not run: ";
 fn help() -> String {
     let mut text = "usage: cargo x <chore>, one of (each has a --help):".to_string();
     for chore in CHORES {
-        text.push_str(&format!("\n  {:<10} {}", chore.name, chore.about));
+        text.push_str(&format!("\n  {:<12} {}", chore.name, chore.about));
     }
     text
 }

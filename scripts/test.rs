@@ -50,6 +50,11 @@ const STEPS: &[Step] = &[
             "there is no nightly compiler (rustup toolchain install nightly)",
         )),
     },
+    Step {
+        name: "instructions per request",
+        command: &["cargo", "x", "instructions"],
+        needs: Some((&["valgrind", "--version"], "valgrind is not installed (apt-get install valgrind)")),
+    },
     Step { name: "attacks", command: &["cargo", "x", "attack", "--short"], needs: None },
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
     Step {
