@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use coretide_client::{Client, ClientConfig};
+use coretide_perf::lab::args::BenchCommand;
 
 use crate::check::CheckArgs;
 use crate::config::ConfigCommand;
@@ -103,6 +104,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Verify a data directory that no broker is using
     Check(CheckArgs),
+    /// Measure this broker, or any other that speaks Kafka's protocol
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  coretide completions bash > ~/.local/share/bash-completion/completions/coretide"

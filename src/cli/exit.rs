@@ -17,6 +17,9 @@ pub const CONFLICT: u8 = 5;
 /// The time was over before what was asked for was complete.
 pub const INCOMPLETE: u8 = 6;
 
+/// It was measured, and may not be believed.
+pub const INVALID: u8 = 7;
+
 /// The exit codes, for `--help`.
 pub const HELP: &str = "\
 Exit codes:
@@ -26,7 +29,8 @@ Exit codes:
   3  no broker could be reached
   4  the topic, group or partition does not exist
   5  it exists already, or its state forbids this
-  6  the time was over before everything was done";
+  6  the time was over before everything was done
+  7  it was measured, but the measurement is INVALID";
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub enum CliError {
     Incomplete(String),
     /// The broker did not start or ended badly.
     Serve(String),
+    /// A measurement may not be believed.
+    Invalid(String),
     /// A file or stream of ours failed.
     Io(String),
     /// A check found damage.
@@ -57,6 +63,7 @@ impl CliError {
             CliError::Usage(_) => USAGE,
             CliError::NotFound(_) => NOT_FOUND,
             CliError::Incomplete(_) => INCOMPLETE,
+            CliError::Invalid(_) => INVALID,
             CliError::Serve(_) | CliError::Io(_) | CliError::Damaged(_) => FAILED,
             CliError::OutputClosed => 0,
         }
@@ -118,6 +125,7 @@ impl std::fmt::Display for CliError {
             | CliError::NotFound(text)
             | CliError::Incomplete(text)
             | CliError::Serve(text)
+            | CliError::Invalid(text)
             | CliError::Io(text)
             | CliError::Damaged(text) => f.write_str(text),
             CliError::OutputClosed => f.write_str("the output was closed"),

@@ -5,6 +5,7 @@
 //! Must never touch: the broker's logic, sockets (both are behind `node` and `client`).
 
 mod args;
+mod bench;
 mod check;
 mod config;
 mod consume;
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Group(command)) => group::run(&cli.global, command),
         Some(Command::Config(command)) => config::run(&cli.global, command),
         Some(Command::Check(arguments)) => check::run(&cli.global, &arguments),
+        Some(Command::Bench(command)) => bench::run(&cli.global, &command),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "coretide", &mut std::io::stdout());
