@@ -11,7 +11,7 @@ const LOOK_EVERY_US: u64 = 1_000_000;
 const QUIET_US: u64 = 60_000_000;
 
 struct Kind {
-    /// After "N times: ".
+    /// After "once: " or "N times: ".
     words: &'static str,
     count: fn(&ShardMetrics, &Stats) -> u64,
 }
@@ -86,7 +86,8 @@ impl Refusals {
             if new > 0 && now_us >= self.quiet_until_us[at] {
                 self.told[at] = count;
                 self.quiet_until_us[at] = now_us + QUIET_US;
-                lines.push(format!("{new} times: {}", kind.words));
+                let times = if new == 1 { "once".to_string() } else { format!("{new} times") };
+                lines.push(format!("{times}: {}", kind.words));
             }
         }
         lines
@@ -109,7 +110,7 @@ mod tests {
             }
         }
         assert_eq!(lines.len(), 3, "{lines:?}");
-        assert_eq!(lines[0], "1 times: a connection was refused (max.connections)");
+        assert_eq!(lines[0], "once: a connection was refused (max.connections)");
         assert_eq!(lines[1], "60000 times: a connection was refused (max.connections)");
         stats.bad_frames = 7;
         let other = refusals.look(131_000_000, &metrics, &stats);

@@ -71,13 +71,16 @@ pub enum FileOk {
     Volume { total_bytes: u64, free_bytes: u64 },
 }
 
+/// The folder itself in messages.
+const DISK_ITSELF: &str = "the data directory";
+
 /// A failed operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{op} of {path} failed: {message} (errno {errno})")]
 pub struct FileError {
     /// The operation's name.
     pub op: &'static str,
-    /// The path below the disk's folder.
+    /// The path below the disk's folder, or "the data directory" for that folder itself.
     pub path: String,
     /// The system's error number.
     pub errno: i32,
@@ -92,6 +95,7 @@ impl FileError {
         let message = error.to_string();
         // The number is a field of its own.
         let words = message.split(" (os error").next().unwrap_or_default().to_string();
+        let path = if path.is_empty() { DISK_ITSELF } else { path };
         FileError { op, path: path.to_string(), errno, message: words }
     }
 }
@@ -114,14 +118,14 @@ impl FileOp {
             FileOp::Read { path, .. } => ("read", path),
             FileOp::Write { path, .. } => ("write", path),
             FileOp::Sync { path } => ("fdatasync", path),
-            FileOp::SyncDir { path } => ("fsync of the folder", path),
+            FileOp::SyncDir { path } => ("fsync", path),
             FileOp::Allocate { path, .. } => ("fallocate", path),
             FileOp::Truncate { path, .. } => ("truncate", path),
             FileOp::Len { path } => ("stat", path),
             FileOp::Remove { path } => ("remove", path),
             FileOp::MakeDir { path } => ("mkdir", path),
             FileOp::RenameDir { from, .. } => ("rename", from),
-            FileOp::RemoveDir { path } => ("remove of the folder", path),
+            FileOp::RemoveDir { path } => ("remove", path),
             FileOp::List { path } => ("list", path),
             FileOp::Volume => ("statvfs", ""),
         }

@@ -112,6 +112,14 @@ fn execution_stops_at_the_first_failure_and_names_it() {
 }
 
 #[test]
+fn a_failure_of_the_folder_itself_names_it() {
+    let (dir, disk) = disk();
+    dir.close().expect("it is empty");
+    let error = disk.execute(&FileOp::SyncDir { path: path("") }).expect_err("it is gone").to_string();
+    assert!(error.starts_with("fsync of the data directory failed: No such file"), "{error}");
+}
+
+#[test]
 fn open_descriptors_stay_below_their_limit() {
     let (_dir, disk) = disk();
     for n in 0..OPEN_FILES_MAX + 10 {
