@@ -46,7 +46,9 @@ impl Rig {
         let broker = Arc::new(BrokerConfig::from_given(&given).expect("good settings").0);
         let owner = Arc::new(|tp, shards| placement::owner(tp, shards).0);
         let limits = store_limits(&broker);
-        let report = run_job(Boot::new(BootConfig { shards, owner, random: 77, limits })).expect("an empty disk boots");
+        let vital = Some(placement::METADATA_PARTITION);
+        let report =
+            run_job(Boot::new(BootConfig { shards, owner, random: 77, limits, vital })).expect("an empty disk boots");
         let make = |recovered: ShardRecovered| {
             let shard = ShardId(recovered.shard);
             let cluster_id = "cluster-of-the-bench-00".into();

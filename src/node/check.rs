@@ -33,7 +33,7 @@ pub fn check(
 ) -> Result<CheckReport, CheckRefused> {
     let refuse = |reason: String| CheckRefused::DataDir { path: path.to_path_buf(), reason };
     fs::read_dir(path).map_err(|error| refuse(in_words(&error)))?;
-    if !path.join(OWN_DIR).is_dir() {
+    if !path.join(OWN_DIR).is_dir() && !path.join(META_FILE).is_file() {
         return Err(refuse(CheckError::NoData.to_string()));
     }
     // A copy on read-only media can be checked, too: then nobody else can change it.

@@ -189,6 +189,7 @@ fn recover(path: &Path, direct: bool, config: &BrokerConfig, shards: u16) -> Res
         owner: Arc::new(|tp, shards| placement::owner(tp, shards).0),
         random,
         limits: store_limits(config),
+        vital: Some(placement::METADATA_PARTITION),
     };
     let disk = Disk::new(path, direct);
     let report = run_job(&disk, Boot::new(boot)).map_err(|error| match &error {

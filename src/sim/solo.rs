@@ -491,6 +491,7 @@ impl Solo {
                 owner: Arc::new(|_, _| 0),
                 random: self.prng.next_u64(),
                 limits: self.limits.clone(),
+                vital: None,
             };
             let (mut run, mut output) = JobRun::begin(Boot::new(config));
             // Recovery itself may be interrupted, and then begins again.

@@ -9,6 +9,7 @@
 pub(super) mod chain;
 pub(super) mod journal;
 pub(super) mod meta;
+pub(super) mod orphans;
 pub(super) mod replay;
 mod scan;
 
@@ -29,6 +30,7 @@ use super::ring::JournalFile;
 use super::segment::Log;
 use crate::io::{Durability, FileId, IoError, Job, OWN_DIR, Op, OpOk, OpResult, Step};
 use meta::{BOOT_FILES, BootFile, BootMeta, boot_file, journal_id, read_boot_file};
+use orphans::Orphans;
 use replay::{Replay, Unproven};
 use scan::Scan;
 
@@ -36,6 +38,8 @@ use scan::Scan;
 const PENDING_MAX_BYTES: u64 = 64 << 20;
 /// Space that a destage of the start takes ahead of need: whoever starts on a full disk has none to spare.
 const AHEAD_AT_BOOT_BYTES: u64 = 0;
+/// How many places a refusal names.
+const ORPHANS_NAMED_MAX: usize = 5;
 
 /// The shard that owns a partition, given the number of shards.
 pub type OwnerFn = Arc<dyn Fn(TopicPartition, u16) -> u16 + Send + Sync>;
@@ -51,6 +55,9 @@ pub struct BootConfig {
     pub random: u64,
     /// As for `Store::open`.
     pub limits: StoreLimits,
+    /// The log that says what the others are. A start that finds others and not this one refuses: nobody would claim them,
+    /// and what nobody claims is removed. None: there is no such log.
+    pub vital: Option<TopicPartition>,
 }
 
 impl fmt::Debug for BootConfig {
@@ -91,9 +98,32 @@ pub enum BootError {
         /// The newest commit that is known to have been done or begun.
         newest: u64,
     },
+    /// Records are there, and what says which of them count is not.
+    #[error(
+        "there are records ({places}; {count} in all), but {missing}: a start would be one as an empty cluster, which removes \
+         them. Nothing was changed. `coretide check` says what is there; restore what is missing from a copy, or move the \
+         folders of partitions and .coretide away (delete them if nobody wants the records) to begin anew"
+    )]
+    Orphaned {
+        /// How many.
+        count: usize,
+        /// The first folders and journals that hold some.
+        places: String,
+        /// What is not there, in words.
+        missing: &'static str,
+    },
     /// The disk refused something.
     #[error(transparent)]
     Io(#[from] IoError),
+}
+
+impl BootError {
+    fn orphaned<'a>(places: impl Iterator<Item = &'a str>, missing: &'static str) -> BootError {
+        let all: Vec<&str> = places.collect();
+        let more = if all.len() > ORPHANS_NAMED_MAX { ", ..." } else { "" };
+        let places = all[..all.len().min(ORPHANS_NAMED_MAX)].join(", ") + more;
+        BootError::Orphaned { count: all.len(), places, missing }
+    }
 }
 
 /// What the start found and did.
@@ -186,6 +216,7 @@ enum State {
         slots: Vec<usize>,
     },
     MetaKept,
+    Orphans(Orphans),
     Shard,
     ShardListed,
     Lens {
@@ -283,7 +314,8 @@ impl Boot {
             }
             State::Metas { slots } => self.metas(&slots, results),
             State::MetaKept => self.check(&results, |_| Next::Go(State::Shard)),
-            State::Shard => Ok(self.next_shard()),
+            State::Orphans(orphans) => self.orphans(orphans, results),
+            State::Shard => self.next_shard(),
             State::ShardListed => self.shard_listed(results),
             State::Lens { journals, slots } => self.lens(results, &journals, slots),
             State::Checkpoints { mut todo, mut found } => {
@@ -365,19 +397,47 @@ impl Boot {
     }
 
     /// The next shard of the last generation, or what comes after all of them.
-    fn next_shard(&mut self) -> Next {
+    fn next_shard(&mut self) -> Result<Next, BootError> {
         let no = self.kept.len() as u16;
         if let Some((meta, _)) = self.meta
             && no < meta.shards
         {
             self.shard = OldShard { no, slot: 1, ..OldShard::default() };
-            return Next::Do(vec![Op::List { dir: Boot::shard_dir(no) }], State::ShardListed);
+            return Ok(Next::Do(vec![Op::List { dir: Boot::shard_dir(no) }], State::ShardListed));
         }
         if self.meta.is_none() && !self.scanned {
-            return self.begin_scan();
+            return Ok(Next::Go(State::Orphans(Orphans::new(self.shard_dirs.iter().copied()))));
         }
         self.replay.finish();
-        Next::Go(State::Remove { job: None })
+        self.demand_vital()?;
+        Ok(Next::Go(State::Remove { job: None }))
+    }
+
+    /// Refuses a directory with records in which no boot file says what counts.
+    fn orphans(&mut self, mut orphans: Orphans, results: Vec<OpResult>) -> Result<Next, BootError> {
+        match orphans.step(results)? {
+            Step::Do(ops) => Ok(Next::Do(ops, State::Orphans(orphans))),
+            Step::Done(found) if found.is_empty() => {
+                self.scanned = true;
+                Ok(Next::Go(State::Shard))
+            }
+            Step::Done(found) => Err(BootError::orphaned(
+                found.iter().map(String::as_str),
+                "no boot file in .coretide says which state of the journals and checkpoints counts",
+            )),
+        }
+    }
+
+    /// Refuses logs that nobody would claim, before anything is written.
+    fn demand_vital(&self) -> Result<(), BootError> {
+        let Some(vital) = self.config.vital else { return Ok(()) };
+        let logs = &self.replay.logs;
+        let has_records = |log: &Log| log.end_offset > 0;
+        let mut others = logs.iter().filter(|(tp, _)| **tp != vital).map(|(_, log)| &*log.dir).peekable();
+        if others.peek().is_none() || logs.get(&vital).is_some_and(has_records) {
+            return Ok(());
+        }
+        Err(BootError::orphaned(others, "the log of the cluster's metadata (__cluster_metadata-0) is gone or empty"))
     }
 
     fn shard_listed(&mut self, results: Vec<OpResult>) -> Result<Next, BootError> {

@@ -22,6 +22,7 @@ use coretide_model::TopicPartition;
 
 use super::boot::BootError;
 use super::boot::meta::{BOOT_FILES, BootFile, BootMeta, read_boot_file};
+use super::boot::orphans::Orphans;
 use super::checkpoint::{CheckpointImage, Decoded, FORMAT};
 use super::jobs::data;
 use crate::io::{FileId, IoError, Job, OWN_DIR, Op, OpOk, OpResult, Step};
@@ -163,6 +164,7 @@ enum State {
     Begin,
     Own,
     Boots { slots: Vec<usize> },
+    Orphans(Orphans),
     NextShard,
     Shard { names: Option<Vec<String>> },
     Slot { slots: Vec<(u8, u64)>, found: Vec<(u8, Bytes)>, journals: Vec<(u32, u64)> },
@@ -183,6 +185,8 @@ pub struct Check {
     known: BTreeMap<TopicPartition, Arc<str>>,
     /// Some log may be missing, since a checkpoint was unreadable.
     incomplete: bool,
+    /// What the hidden folder holds.
+    own: Vec<String>,
     report: CheckReport,
     progress: CheckProgress,
 }
@@ -202,6 +206,15 @@ fn names(result: Option<OpResult>) -> Result<Vec<String>, IoError> {
     }
 }
 
+/// What the start's own code says of a file.
+fn own_error(error: BootError) -> CheckError {
+    match error {
+        BootError::NewerFormat { found, known } => CheckError::NewerFormat { found, known },
+        BootError::Io(error) => CheckError::Io(error),
+        other => CheckError::Io(IoError { op: "read", path: OWN_DIR.into(), errno: 0, message: other.to_string() }),
+    }
+}
+
 fn number(name: &str, prefix: &str) -> Option<u32> {
     name.strip_prefix(prefix)?.parse().ok()
 }
@@ -217,6 +230,7 @@ impl Check {
             logs: Vec::new(),
             known: BTreeMap::new(),
             incomplete: false,
+            own: Vec::new(),
             report: CheckReport::default(),
             progress: CheckProgress::default(),
         }
@@ -235,16 +249,25 @@ impl Check {
         match state {
             State::Begin => Ok(Next::Do(vec![Op::List { dir: Arc::from(OWN_DIR) }], State::Own)),
             State::Own => {
-                let found = names(result.next())?;
-                if found.is_empty() {
-                    return Err(CheckError::NoData);
-                }
-                let is_there = |slot: &usize| found.iter().any(|name| BOOT_FILES[*slot].ends_with(name.as_str()));
+                self.own = names(result.next())?;
+                let is_there = |slot: &usize| self.own.iter().any(|name| BOOT_FILES[*slot].ends_with(name.as_str()));
                 let slots: Vec<usize> = (0..BOOT_FILES.len()).filter(is_there).collect();
                 let ops = slots.iter().map(|slot| read_boot_file(*slot)).collect();
                 Ok(Next::Do(ops, State::Boots { slots }))
             }
             State::Boots { slots } => self.boots(&slots, result),
+            State::Orphans(mut orphans) => match orphans.step(result.collect()).map_err(own_error)? {
+                Step::Do(ops) => Ok(Next::Do(ops, State::Orphans(orphans))),
+                Step::Done(found) if found.is_empty() && self.own.is_empty() => Err(CheckError::NoData),
+                Step::Done(found) => {
+                    let remedy = "the broker does not start: restore .coretide from a copy";
+                    for place in found {
+                        let what = "records, but no boot file says which state counts".to_string();
+                        self.report.add(Severity::Loss, place, None, what, remedy);
+                    }
+                    Ok(Next::Done)
+                }
+            },
             State::NextShard => {
                 if self.meta.is_none_or(|meta| self.next_shard >= meta.shards) {
                     return Ok(Next::Go(State::NextLog));
@@ -348,12 +371,7 @@ impl Check {
         let mut damaged = Vec::new();
         for &slot in slots {
             let path = BOOT_FILES[slot].to_string();
-            let file = BootMeta::decode(&data(results.next())?).map_err(|error| match error {
-                BootError::NewerFormat { found, known } => CheckError::NewerFormat { found, known },
-                other => {
-                    CheckError::Io(IoError { op: "read", path: path.clone(), errno: 0, message: other.to_string() })
-                }
-            })?;
+            let file = BootMeta::decode(&data(results.next())?).map_err(own_error)?;
             match file {
                 BootFile::Empty => {}
                 BootFile::Damaged => damaged.push(path),
@@ -374,7 +392,11 @@ impl Check {
                 generations of the checkpoints are those of the other one, it was the older: remove it then";
             self.report.add(Severity::Loss, path, Some(0), what, remedy);
         }
-        self.report.generation = self.meta.map_or(0, |meta| meta.generation);
+        let Some(meta) = self.meta else {
+            let shards = self.own.iter().filter_map(|name| number(name, "shard-")?.try_into().ok());
+            return Ok(Next::Go(State::Orphans(Orphans::new(shards))));
+        };
+        self.report.generation = meta.generation;
         Ok(Next::Go(State::NextShard))
     }
 

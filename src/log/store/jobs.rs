@@ -11,8 +11,8 @@ pub use cold::ColdRead;
 pub(super) use cold::{ColdPlace, ColdSource, ColdStart, Verified};
 pub use files::RemoveSpec;
 pub(super) use files::{
-    CheckpointJob, DestageJob, IndexWrite, JournalFileJob, PrepareSpec, RemoveJob, checkpoint_ops, metadata_file,
-    metadata_owner, metadata_text,
+    CheckpointJob, DestageJob, IndexWrite, JournalFileJob, METADATA_FILE, PrepareSpec, RemoveJob, checkpoint_ops,
+    metadata_file, metadata_owner, metadata_text,
 };
 pub(super) use index::{IndexJob, IndexSpec, index_file_ops};
 pub use time::TimeRead;

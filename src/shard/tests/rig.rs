@@ -87,7 +87,9 @@ impl Rig {
         let broker = Arc::new(BrokerConfig::from_given(&given).unwrap().0);
         let owner = Arc::new(|tp, shards| placement::owner(tp, shards).0);
         let limits = store_limits(&broker);
-        let report = finish(&mut disk, Boot::new(BootConfig { shards, owner, random: 77 + start, limits })).unwrap();
+        let vital = Some(placement::METADATA_PARTITION);
+        let config = BootConfig { shards, owner, random: 77 + start, limits, vital };
+        let report = finish(&mut disk, Boot::new(config)).unwrap();
         let make = |recovered: ShardRecovered| {
             let shard = recovered.shard;
             let config = ShardConfig {

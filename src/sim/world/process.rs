@@ -32,6 +32,7 @@ impl World {
             owner: Arc::new(|tp, shards| placement::owner(tp, shards).0),
             random: self.prng.next_u64(),
             limits: store_limits(&self.config()),
+            vital: Some(placement::METADATA_PARTITION),
         };
         let (run, output) = JobRun::begin(Boot::new(config));
         self.broker.boot = Some(run);

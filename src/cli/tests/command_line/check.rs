@@ -155,3 +155,38 @@ fn a_hole_in_the_journal_refuses_the_start_with_its_place() {
     assert_eq!(Broker::start(data.path()).stop(), Some(0));
     check(data.path(), "").ok();
 }
+
+/// Without its boot file the broker came up as an empty cluster, and took what the journals held for free space.
+#[test]
+fn bug_ours_a_start_without_boot_files_was_one_as_an_empty_cluster() {
+    for (stop, place) in [(true, "second-0"), (false, ".coretide/shard-1/journal-00000")] {
+        let data = tempfile::tempdir().expect("a folder");
+        if !written(data.path(), |broker| if stop { drop(broker.stop()) } else { broker.kill() }) {
+            return;
+        }
+        let (own, aside) = (data.path().join(".coretide"), data.path().join("aside"));
+        let boot = fs::read(own.join("boot-0")).expect("the first start writes it");
+        fs::remove_file(own.join("boot-0")).expect("it is there");
+        let line = format!("serve --listen 127.0.0.1:0 --shards 2 --data {}", data.path().display());
+        let refused = |place: &str| {
+            let words = run(NOWHERE, &line, "").failed(1);
+            let told = [place, "no boot file", "coretide check", "restore"];
+            assert!(told.iter().all(|part| words.contains(part)), "{words}");
+            assert!(!findings(check(data.path(), "--json")).is_empty());
+        };
+        refused(place);
+        if stop {
+            fs::rename(&own, &aside).expect("on one volume");
+            refused(place);
+            fs::rename(&aside, &own).expect("on one volume");
+        }
+        fs::write(own.join("boot-0"), boot).expect("restored");
+        let broker = Broker::start(data.path());
+        for topic in ["first", "second"] {
+            let (words, ended) = consumed(&broker, topic);
+            ended.ok();
+            assert_eq!(words.len(), 3000, "{topic}");
+        }
+        assert_eq!(broker.stop(), Some(0));
+    }
+}

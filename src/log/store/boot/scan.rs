@@ -191,7 +191,7 @@ impl Scan {
 const HEADER_MAX: u32 = crate::batch::HEADER_BYTES as u32;
 
 /// The partition's number in a folder's name, `<topic>-<partition>`.
-fn partition_of(name: &str) -> Option<i32> {
+pub(super) fn partition_of(name: &str) -> Option<i32> {
     let (topic, partition) = name.rsplit_once('-')?;
     let plain = !topic.is_empty() && !topic.starts_with('.');
     partition.parse().ok().filter(|_| plain)

@@ -13,7 +13,7 @@ use crate::store::background::SEGMENT_FILES;
 use crate::store::checkpoint::CheckpointImage;
 
 /// Kafka's file that says whose a partition folder is.
-const METADATA_FILE: &str = "partition.metadata";
+pub const METADATA_FILE: &str = "partition.metadata";
 /// The file is one line of version and one of the id.
 const METADATA_MAX_BYTES: u32 = 1024;
 

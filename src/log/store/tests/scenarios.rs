@@ -2,6 +2,7 @@
 
 use super::world::{Lookup, World, boot, small_config, small_limits};
 use crate::io::Durability::{Durable, Written};
+use crate::store::BootConfig;
 
 fn world(seed: u64) -> World {
     World::new(seed, small_limits(), small_config())
@@ -452,4 +453,49 @@ fn bug_a_checkpoint_that_could_not_be_read_was_written_over() {
     world.reboot();
     assert_eq!(world.report_notes, Vec::<String>::new());
     world.check_all_reads();
+}
+
+/// Without boot files the start took the directory for a new one, or what it could scan for all there was: topics that
+/// nobody knew any more were then removed as leftovers.
+#[test]
+fn bug_ours_a_start_without_boot_files_removed_what_it_did_not_know() {
+    for clean in [false, true] {
+        let mut world = world(21);
+        let log = world.create();
+        for _ in 0..30 {
+            world.append(log, 3000, Durable);
+            world.settle();
+        }
+        if clean {
+            world.stop();
+        }
+        world.kill();
+        let whole = world.disk.clone();
+        for path in world.disk.paths().iter().filter(|path| path.contains("/boot-")) {
+            world.disk.remove(path);
+        }
+        let (paths, config) = (world.disk.paths(), world.boot_config(1));
+        let error = super::world::try_boot(&mut world.disk, config).expect_err("there are logs").to_string();
+        assert!(error.contains("topic1-0, .coretide"), "{error}");
+        assert_eq!(world.disk.paths(), paths, "nothing was changed");
+        world.disk = whole;
+        world.reboot();
+        world.check_all_reads();
+    }
+}
+
+#[test]
+fn logs_without_the_one_that_says_whose_they_are_are_refused() {
+    let mut world = world(22);
+    let logs = [world.create(), world.create()];
+    world.append(logs[0], 700, Durable);
+    world.settle();
+    world.kill();
+    let mut start = |log: u32| {
+        let config = BootConfig { vital: Some(world.logs[&log].tp), ..world.boot_config(1) };
+        super::world::try_boot(&mut world.disk.clone(), config).map(|report| report.clean)
+    };
+    assert_eq!(start(logs[0]), Ok(false));
+    let error = start(logs[1]).expect_err("it is empty").to_string();
+    assert!(error.contains("metadata") && error.contains("topic1-0"), "{error}");
 }

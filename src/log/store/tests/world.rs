@@ -123,7 +123,7 @@ pub fn try_boot(disk: &mut Disk, config: BootConfig) -> Result<BootReport, crate
     }
 }
 
-fn run_all(disk: &mut Disk, ops: &[Op]) -> Vec<OpResult> {
+pub fn run_all(disk: &mut Disk, ops: &[Op]) -> Vec<OpResult> {
     let mut results = Vec::new();
     for op in ops {
         let result = disk.run(op);
@@ -540,5 +540,5 @@ pub fn run_job(disk: &mut Disk, mut job: StoreJob) -> StoreJobOutput {
 
 pub fn boot_config(shards: u16, random: u64, limits: &StoreLimits) -> BootConfig {
     let owner = Arc::new(|tp: TopicPartition, shards: u16| ((tp.topic_id.0 >> 64) % u128::from(shards)) as u16);
-    BootConfig { shards, owner, random, limits: limits.clone() }
+    BootConfig { shards, owner, random, limits: limits.clone(), vital: None }
 }

@@ -35,7 +35,7 @@ fn limits() -> StoreLimits {
 
 fn config(random: u64) -> BootConfig {
     let owner = Arc::new(|tp: TopicPartition, shards: u16| (tp.topic_id.0 % u128::from(shards)) as u16);
-    BootConfig { shards: 1, owner, random, limits: limits() }
+    BootConfig { shards: 1, owner, random, limits: limits(), vital: None }
 }
 
 fn boot(disk: &mut Disk, random: u64) -> Result<BootReport, BootError> {
