@@ -37,7 +37,9 @@ fn bug_brod_465_join_v0_has_no_rebalance_timeout_and_must_not_spin() {
     assert!(lab.is_parked(second), "the old member has its session timeout to come back");
     assert_eq!(lab.heartbeat("g", 1, &id), Err(GroupError::RebalanceInProgress));
     lab.advance_ms(200);
-    assert_eq!(lab.join_reply(second).generation, 2, "and is dropped after it");
+    let reply = lab.join_reply(second);
+    assert_eq!((reply.generation, reply.members.len()), (2, 1), "and is dropped after it: {reply:?}");
+    assert_eq!(lab.heartbeat("g", 1, &id), Err(GroupError::UnknownMember));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod ahead;
 mod disk;
 mod formats;
 mod full;
+mod order;
 mod rot;
 mod scenarios;
 mod storm;

@@ -90,6 +90,31 @@ fn the_last_commit_is_believed_as_far_as_its_segment_goes() {
     }
 }
 
+/// The write of a large run that the crash tore: its front is in the segment, the commit that names it in the journal.
+#[test]
+fn a_torn_write_of_the_last_commit_never_happened() {
+    for torn in [3, 4] {
+        let (mut world, log) = in_commit(3);
+        append_large(&mut world, log);
+        append_large(&mut world, log);
+        world.finish_write("journal");
+        world.finish_write(".log");
+        world.finish_write(".log");
+        let acked = world.logs[&log].acked;
+        world.finish_write("journal");
+        world.kill();
+        let model = world.logs.get_mut(&log).expect("it exists");
+        // As if the crash had come before the write of the segment was done: nobody was told anything.
+        model.acked = acked;
+        let position: usize = model.batches[..torn].iter().map(|batch| batch.bytes.len()).sum();
+        let path = format!("{}/00000000000000000000.log", model.dir);
+        world.disk.flip(&path, position + 6000, 0x40);
+        world.reboot();
+        assert_eq!(world.logs[&log].batches.len(), torn);
+        world.check_all_reads();
+    }
+}
+
 #[test]
 fn a_failed_write_ahead_takes_its_log_offline_and_leaves_the_commit_before() {
     let (mut world, log) = in_commit(4);
