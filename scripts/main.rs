@@ -7,6 +7,7 @@ mod codegen_arbitrary;
 mod codegen_emit;
 mod codegen_errors;
 mod codegen_schema;
+mod deny;
 mod diskfull;
 mod fuzz;
 mod instructions;
@@ -30,6 +31,12 @@ struct Chore {
 
 const CHORES: &[Chore] = &[
     Chore { name: "test", about: "run everything that CI runs", usage: test::USAGE, run: test::run },
+    Chore {
+        name: "deny",
+        about: "check the licences, sources and versions of all dependencies",
+        usage: deny::USAGE,
+        run: deny::run,
+    },
     Chore { name: "sim", about: "run seeds of the simulation", usage: sim::USAGE, run: sim::run },
     Chore {
         name: "torture",

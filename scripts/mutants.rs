@@ -1,6 +1,7 @@
 //! `cargo x mutants`: bugs that the simulator and the tests must find. Each is a patch in `scripts/mutants/`, applied to a
 //! copy of the project in `target/mutants/`; its second line says what must fail. A bug that nothing finds, or a patch that
-//! does not fit the code any more, fails the chore. Must never touch: the project's own files.
+//! does not fit the code any more, fails the chore. `--tool` runs cargo-mutants over the rooms that keep the promise: it
+//! changes every function in turn. Must never touch: the project's own files.
 
 use std::env;
 use std::fs;
@@ -10,8 +11,32 @@ use std::time::{Duration, Instant};
 
 /// What `--help` prints.
 pub const USAGE: &str = "usage: cargo x mutants [--seeds N] [NAME...]
+       cargo x mutants --tool [--room ROOM] [--shard K/N] [--list]
   --seeds N               seeds in which the simulator must find a bug (500)
-  NAME...                 only the bugs whose names contain one of these";
+  NAME...                 only the bugs whose names contain one of these
+  --tool                  run cargo-mutants (installed if it is not there); what it leaves out stands in .cargo/mutants.toml
+  --room ROOM             only partition, coordinator, session or log
+  --shard K/N             only the K-th of N parts (0/N to N-1/N): all of it takes days
+  --list                  only count what there is to change";
+
+/// The version of cargo-mutants that is installed where there is none.
+const CARGO_MUTANTS: &str = "27.1.0";
+/// How long the tests may take with a change before it counts as found: they hang.
+const TOOL_TIMEOUT_S: &str = "180";
+
+/// What the tool changes, and whose tests must notice.
+struct Room {
+    name: &'static str,
+    package: &'static str,
+    files: &'static [&'static str],
+}
+
+const ROOMS: &[Room] = &[
+    Room { name: "partition", package: "coretide-partition", files: &["src/partition/**/*.rs"] },
+    Room { name: "coordinator", package: "coretide-coordinator", files: &["src/coordinator/**/*.rs"] },
+    Room { name: "session", package: "coretide-shard", files: &["src/shard/session/**/*.rs"] },
+    Room { name: "log", package: "coretide-log", files: &["src/log/**/*.rs"] },
+];
 
 /// How long a run may take before it counts as found: it hangs.
 const RUN_MAX: Duration = Duration::from_secs(900);
@@ -33,6 +58,9 @@ struct Mutant {
 
 /// Applies one bug after the other and looks whether it is found.
 pub fn run(arguments: &[String]) -> Result<(), String> {
+    if arguments.first().is_some_and(|first| first == "--tool") {
+        return run_tool(&arguments[1..]);
+    }
     let (seeds, only) = parse(arguments)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
     let chosen: Vec<Mutant> = mutants(root)?
@@ -47,10 +75,13 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     for mutant in &chosen {
         let began = Instant::now();
         copy_project(root, &copy)?;
-        let found = look(mutant, &copy, seeds)?;
-        let verdict = found.as_deref().unwrap_or("NOT FOUND");
+        let (found, verdict) = match look(mutant, &copy, seeds) {
+            Ok(Some(by)) => (true, by),
+            Ok(None) => (false, "NOT FOUND".to_string()),
+            Err(problem) => (false, format!("NOT RUN: {problem}")),
+        };
         println!("{:<34} {:>4} s  {verdict}\n    {}", mutant.name, began.elapsed().as_secs(), mutant.about);
-        if found.is_none() {
+        if !found {
             survivors.push(mutant.name.as_str());
         }
     }
@@ -139,6 +170,9 @@ fn look(mutant: &Mutant, copy: &Path, seeds: u64) -> Result<Option<String>, Stri
     let said = || fs::read_to_string(&log).unwrap_or_default();
     match wait(child)? {
         None => Ok(Some(format!("found: still running after {} s", RUN_MAX.as_secs()))),
+        Some(true) if matches!(mutant.finder, Finder::Test { .. }) && !ran_any(&said()) => {
+            Err("no test has the name that is to find it".to_string())
+        }
         Some(true) => Ok(None),
         Some(false) => Ok(Some(first_finding(&said()))),
     }
@@ -156,6 +190,81 @@ fn wait(mut child: Child) -> Result<Option<bool>, String> {
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Whether a run of cargo's tests had any.
+fn ran_any(log: &str) -> bool {
+    log.lines().any(|line| line.starts_with("running ") && !line.starts_with("running 0 "))
+}
+
+/// Runs cargo-mutants over the rooms asked for, at the lowest priority.
+fn run_tool(arguments: &[String]) -> Result<(), String> {
+    let (mut rooms, mut list) = (ROOMS.iter().collect::<Vec<_>>(), false);
+    let mut shard = None;
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--room" => {
+                let name = rest.next().ok_or(USAGE)?;
+                rooms.retain(|room| room.name == *name);
+            }
+            "--shard" => shard = Some(rest.next().ok_or(USAGE)?),
+            "--list" => list = true,
+            _ => return Err(USAGE.to_string()),
+        }
+    }
+    if rooms.is_empty() {
+        return Err(USAGE.to_string());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    install_tool()?;
+    let mut survived = Vec::new();
+    for room in rooms {
+        let mut command = tool(root, room)?;
+        if let Some(shard) = shard {
+            command.args(["--shard", shard]);
+        }
+        if list {
+            let output = command.arg("--list").output().map_err(|error| format!("cargo mutants: {error}"))?;
+            println!("{:<12} {}", room.name, String::from_utf8_lossy(&output.stdout).lines().count());
+            continue;
+        }
+        // The tests are known to pass: what is judged is whether they fail with a change.
+        command.args(["--baseline", "skip", "--timeout", TOOL_TIMEOUT_S, "--jobs", "1", "--colors", "never"]);
+        command.args(["--", "--lib", "--tests"]);
+        let status = command.status().map_err(|error| format!("cargo mutants does not start: {error}"))?;
+        if !status.success() {
+            survived.push(room.name);
+        }
+    }
+    if survived.is_empty() { Ok(()) } else { Err(format!("changes went unnoticed in: {}", survived.join(", "))) }
+}
+
+/// The tool over one room's files, its copy of the project and its findings below `target/mutants`.
+fn tool(root: &Path, room: &Room) -> Result<Command, String> {
+    let folder = root.join("target/mutants/tool").join(room.name);
+    let scratch = folder.join("copy");
+    fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+    let mut command = Command::new("nice");
+    command.args(["-n", "19", env!("CARGO"), "mutants", "--package", room.package, "--output"]).arg(&folder);
+    for files in room.files {
+        command.args(["--file", files]);
+    }
+    command.current_dir(root).env("TMPDIR", scratch).env("CARGO_PROFILE_TEST_DEBUG", "none");
+    Ok(command)
+}
+
+fn install_tool() -> Result<(), String> {
+    let version = Command::new(env!("CARGO")).args(["mutants", "--version"]).output();
+    if version.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    let mut install = Command::new(env!("CARGO"));
+    install.args(["install", "cargo-mutants", "--locked", "--version", CARGO_MUTANTS]);
+    match install.status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err("cargo-mutants could not be installed".to_string()),
     }
 }
 
@@ -181,4 +290,25 @@ fn copy_project(root: &Path, copy: &Path) -> Result<(), String> {
         fs::create_dir_all(dir).and_then(|()| fs::write(&to, bytes)).map_err(|error| format!("{name}: {error}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_says_what_finds_it_and_a_run_without_tests_finds_nothing() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the project");
+        assert!(mutants(root).expect("every patch names its finder").len() >= 25);
+        assert!(ran_any("running 0 tests\n\nrunning 1 test\n.\n") && !ran_any("\nrunning 0 tests\n"));
+    }
+
+    #[test]
+    fn the_tool_changes_files_that_are_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the project");
+        for files in ROOMS.iter().flat_map(|room| room.files) {
+            let folder = files.strip_suffix("/**/*.rs").expect("a folder's files");
+            assert!(root.join(folder).is_dir(), "{folder}");
+        }
+    }
 }

@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
         command: &["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
         needs: Some((&["cargo", "clippy", "--version"], "clippy is not installed (rustup component add clippy)")),
     },
+    Step { name: "dependencies", command: &["cargo", "x", "deny"], needs: None },
     Step { name: "generated code", command: &["cargo", "x", "codegen", "--check"], needs: None },
     Step {
         name: "unit, property, simulator and black-box tests",
