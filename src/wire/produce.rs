@@ -94,21 +94,75 @@ impl<'a> ProduceRequestView<'a> {
         }
     }
 
-    /// The topics in request order, each with its number of partitions: the shape of the response.
-    pub fn topics(&self) -> impl Iterator<Item = (TopicRef<'a>, usize)> + use<'a> {
-        let (version, flexible) = (self.version, is_flexible(self.version));
-        let mut r = self.topics.clone();
-        (0..self.topic_count).map_while(move |_| {
-            let topic = TopicRef::decode(&mut r, version >= TOPIC_IDS_FROM, flexible).ok()?;
-            let count = r.count(flexible, min_partition_bytes(version)).ok()??;
-            for _ in 0..count {
-                r.i32().ok()?;
-                r.skip_nullable_bytes(flexible).ok()?;
-                skip_tags_if(&mut r, flexible).ok()?;
-            }
-            skip_tags_if(&mut r, flexible).ok()?;
-            Some((topic, count))
-        })
+    /// The outline of it, for the response: it stays when the frame is no longer borrowed.
+    pub fn outline(&self) -> ProduceOutline {
+        let ProduceRequestView { version, topic_count, partition_count, .. } = *self;
+        ProduceOutline { version, topics_at: self.topics.position(), topic_count, partition_count }
+    }
+}
+
+/// Where the topics of a Produce request are in a frame that [`ProduceRequestView::decode`] has checked.
+#[derive(Clone, Copy, Debug)]
+pub struct ProduceOutline {
+    version: i16,
+    topics_at: usize,
+    topic_count: usize,
+    partition_count: usize,
+}
+
+/// What a response has one place for, in the order of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProducePlace<'a> {
+    /// A topic entry, with so many partitions behind it.
+    Topic(TopicRef<'a>, usize),
+    /// A partition of that topic entry, by its index.
+    Partition(i32),
+}
+
+impl ProduceOutline {
+    /// Starts the response.
+    pub fn response(&self, correlation_id: i32) -> Result<ProduceResponseEncoder, EncodeError> {
+        ProduceResponseEncoder::new(self.version, correlation_id, self.topic_count, self.partition_count)
+    }
+
+    /// The places of the response. `frame` is the request's, the one that was checked: places end where it is another.
+    pub fn places<'a>(&self, frame: &'a Bytes) -> impl Iterator<Item = ProducePlace<'a>> + use<'a> {
+        let mut reader = Reader::new(frame);
+        let found = reader.take(self.topics_at).is_ok();
+        let topics_left = if found { self.topic_count } else { 0 };
+        let mut walk = PlaceWalk { reader, version: self.version, topics_left, partitions_left: 0 };
+        std::iter::from_fn(move || walk.step().ok().flatten())
+    }
+}
+
+struct PlaceWalk<'a> {
+    reader: Reader<'a>,
+    version: i16,
+    topics_left: usize,
+    partitions_left: usize,
+}
+
+impl<'a> PlaceWalk<'a> {
+    fn step(&mut self) -> Result<Option<ProducePlace<'a>>, DecodeError> {
+        let (r, flexible) = (&mut self.reader, is_flexible(self.version));
+        let place = if self.partitions_left > 0 {
+            self.partitions_left -= 1;
+            let index = r.i32()?;
+            r.skip_nullable_bytes(flexible)?;
+            skip_tags_if(r, flexible)?;
+            ProducePlace::Partition(index)
+        } else if self.topics_left > 0 {
+            self.topics_left -= 1;
+            let topic = TopicRef::decode(r, self.version >= TOPIC_IDS_FROM, flexible)?;
+            self.partitions_left = r.count(flexible, min_partition_bytes(self.version))?.ok_or(DecodeError::Null)?;
+            ProducePlace::Topic(topic, self.partitions_left)
+        } else {
+            return Ok(None);
+        };
+        if self.partitions_left == 0 {
+            skip_tags_if(r, flexible)?;
+        }
+        Ok(Some(place))
     }
 }
 

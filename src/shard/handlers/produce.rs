@@ -9,8 +9,8 @@ use coretide_controller::TopicImage;
 use coretide_log::batch::{BatchError, ProduceRules, VerifiedBatch, peek_header};
 use coretide_log::codec::Codec;
 use coretide_model::{ErrorCode, ShardId, TopicPartition};
-use coretide_wire::produce::{ProduceOutcome, ProducePartition, ProduceRequestView, ProduceResponseEncoder};
-use coretide_wire::{Reader, TopicRef};
+use coretide_wire::TopicRef;
+use coretide_wire::produce::{ProduceOutcome, ProduceOutline, ProducePartition, ProducePlace, ProduceRequestView};
 use smallvec::SmallVec;
 
 use super::{Handled, Head, Outcome, Request};
@@ -30,7 +30,7 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// A Produce request whose batches are on their way.
 pub(crate) struct ProduceWait {
     frame: Bytes,
-    body_at: usize,
+    outline: ProduceOutline,
     acks: i16,
     expires_us: u64,
     /// Owners that have not answered.
@@ -105,7 +105,7 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
     }
     let expires_us = shard.now.after_ms(u64::try_from(view.timeout_ms).unwrap_or(0));
     let (left, acks) = (letters.len() as u32, view.acks);
-    let wait = ProduceWait { frame: request.frame.clone(), body_at: request.body_at, acks, expires_us, left, outcomes };
+    let wait = ProduceWait { frame: request.frame.clone(), outline: view.outline(), acks, expires_us, left, outcomes };
     if left == 0 && acks != 0 {
         return encode(&request.head, &wait);
     }
@@ -228,18 +228,15 @@ impl ProduceWait {
 }
 
 fn encode(head: &Head, wait: &ProduceWait) -> Handled {
-    let mut reader = Reader::new(&wait.frame);
-    reader.take(wait.body_at)?;
-    let view = ProduceRequestView::decode(&mut reader, head.version)?;
-    let mut encoder =
-        ProduceResponseEncoder::new(head.version, head.correlation_id, view.topic_count, view.partition_count)?;
-    let mut parts = view.partitions();
+    let mut encoder = wait.outline.response(head.correlation_id)?;
     let mut outcomes = wait.outcomes.iter();
-    for (topic, count) in view.topics() {
-        encoder.topic(topic, count)?;
-        for _ in 0..count {
-            let (Some(part), Some(outcome)) = (parts.next(), outcomes.next()) else { return Ok(Outcome::Close) };
-            encoder.partition(&to_wire(part.index, outcome))?;
+    for place in wait.outline.places(&wait.frame) {
+        match place {
+            ProducePlace::Topic(topic, partitions) => encoder.topic(topic, partitions)?,
+            ProducePlace::Partition(index) => {
+                let outcome = outcomes.next().expect("the request was walked in the same order");
+                encoder.partition(&to_wire(index, outcome))?;
+            }
         }
     }
     Ok(Outcome::Answer(Response::from(encoder.finish(0, &[])?)))

@@ -30,7 +30,7 @@ pub fn produce(bytes: &Bytes, version: i16) {
     let view = ProduceRequestView::decode(&mut Reader::new(bytes), version);
     if let Ok(view) = &view {
         assert_eq!(view.partitions().count(), view.partition_count);
-        assert_eq!(view.topics().map(|(_, count)| count).sum::<usize>(), view.partition_count);
+        assert_eq!(view.outline().places(bytes).count(), view.topic_count + view.partition_count);
     }
     let oracle = messages::produce::ProduceRequest::decode(&mut Reader::new(bytes), version);
     // The generated form may run out of its memory budget where the view needs no memory.

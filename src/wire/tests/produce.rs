@@ -4,7 +4,7 @@ use crate::arbitrary::any;
 use bytes::Bytes;
 use coretide_stdx::prng::Prng;
 use coretide_wire::messages::produce::{ProduceRequest, ProduceResponse};
-use coretide_wire::produce::{ProduceOutcome, ProduceRequestView, ProduceResponseEncoder};
+use coretide_wire::produce::{ProduceOutcome, ProducePlace, ProduceRequestView, ProduceResponseEncoder};
 use coretide_wire::{CurrentLeader, Message, NodeEndpoint, Reader, TopicRef, encode_response};
 use proptest::prelude::*;
 
@@ -26,10 +26,14 @@ fn check_view(frame: &Bytes, oracle: &ProduceRequest, version: i16) {
     let found: Vec<_> = view.partitions().map(|p| (p.topic, p.topic_place, p.index, p.records)).collect();
     assert_eq!(found, wanted);
     assert_eq!((view.topic_count, view.partition_count), (oracle.topic_data.len(), wanted.len()));
-    let shape: Vec<_> = view.topics().collect();
-    let wanted_shape: Vec<_> =
-        oracle.topic_data.iter().map(|t| (topic_ref(version, &t.name, &t.topic_id), t.partition_data.len())).collect();
-    assert_eq!(shape, wanted_shape);
+    let places: Vec<_> = view.outline().places(frame).collect();
+    let mut wanted_places = Vec::new();
+    for topic in &oracle.topic_data {
+        let name = topic_ref(version, &topic.name, &topic.topic_id);
+        wanted_places.push(ProducePlace::Topic(name, topic.partition_data.len()));
+        wanted_places.extend(topic.partition_data.iter().map(|p| ProducePlace::Partition(p.index)));
+    }
+    assert_eq!(places, wanted_places);
 }
 
 fn encode_by_hand(oracle: &ProduceResponse, version: i16, correlation_id: i32) -> Bytes {
