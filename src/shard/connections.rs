@@ -26,6 +26,8 @@ use crate::timers::Timer;
 #[derive(Debug)]
 pub(crate) struct Memory {
     used_bytes: u64,
+    /// What the Fetches that are reading may still bring.
+    promised_bytes: u64,
     limit_bytes: u64,
     level: Level,
 }
@@ -45,7 +47,7 @@ impl Memory {
     pub fn new(broker: &BrokerConfig) -> Memory {
         let share = MemoryShares::of(broker).requests_bytes as u64;
         let limit_bytes = broker.network.queued_max_request_bytes.unwrap_or(u64::MAX).min(share);
-        Memory { used_bytes: 0, limit_bytes, level: Level::Enough }
+        Memory { used_bytes: 0, promised_bytes: 0, limit_bytes, level: Level::Enough }
     }
 
     fn take(&mut self, bytes: u64) {
@@ -81,7 +83,8 @@ impl Memory {
     /// What one answer to a Fetch may hold: a quarter of what is left below three quarters of the limit, so that those
     /// who ask first leave some for those who ask later.
     pub fn answer_bytes(&self) -> u64 {
-        ((self.limit_bytes / 4 * 3).saturating_sub(self.used_bytes) / 4).max(ANSWER_MIN_BYTES)
+        let spoken_for = self.used_bytes + self.promised_bytes;
+        ((self.limit_bytes / 4 * 3).saturating_sub(spoken_for) / 4).max(ANSWER_MIN_BYTES)
     }
 
     /// How much must be given back before there is comfort again: half of it.
@@ -89,9 +92,9 @@ impl Memory {
         self.used_bytes.saturating_sub(self.limit_bytes / 2)
     }
 
-    /// More than half of it is in use.
+    /// More than half of it is in use, or will be.
     pub fn is_tight(&self) -> bool {
-        self.used_bytes > self.limit_bytes / 2
+        self.used_bytes + self.promised_bytes > self.limit_bytes / 2
     }
 
     #[cfg(test)]
@@ -119,6 +122,11 @@ fn overlaps(frame: &[u8]) -> bool {
 }
 
 impl Shard {
+    /// The bytes that requests and responses hold of the memory budget, and how many they may.
+    pub fn request_memory(&self) -> (u64, u64) {
+        (self.memory.used_bytes, self.memory.limit_bytes)
+    }
+
     pub(crate) fn on_opened(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
         if self.phase != Phase::Serving {
             self.metrics.connections_unserved += 1;
@@ -172,8 +180,9 @@ impl Shard {
         while self.is_serving()
             && let Some(session) = self.sessions.get_mut(&conn)
         {
-            // Who leaves much unread gets no more of what is scarce; a Sent or a Closed follows, and then this again.
-            if session.held_bytes() >= HEAVY_BYTES && self.memory.is_tight() {
+            // Who leaves much unread, or will have much to read, gets no more of what is scarce; a Sent, a Closed or the
+            // answer follows, and then this again.
+            if session.held_bytes() + session.promised_bytes >= HEAVY_BYTES && self.memory.is_tight() {
                 break;
             }
             let Some((frame, overlaps)) = session.next(overlaps) else { break };
@@ -271,6 +280,23 @@ impl Shard {
     /// The frame of a request that waits is not needed any more: its memory is given back, only the wait is paid for.
     pub(crate) fn let_go_of_frame(&mut self, head: &mut Head) {
         self.memory.give(u64::from(std::mem::take(&mut head.frame_bytes)));
+    }
+
+    /// A Fetch of the connection reads so much at most.
+    pub(crate) fn promise(&mut self, conn: ConnId, bytes: u64) {
+        self.memory.promised_bytes += bytes;
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.promised_bytes += bytes;
+        }
+    }
+
+    /// It has read.
+    pub(crate) fn keep_promise(&mut self, conn: ConnId, bytes: u64) {
+        self.memory.promised_bytes -= bytes;
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.promised_bytes -= bytes;
+            self.dirty.push(conn);
+        }
     }
 
     /// Gives back what an abandoned request held.

@@ -110,7 +110,7 @@ impl Shard {
         self.end_wait(id);
         self.forget_frame(&head);
         if let Pending::Fetch(wait) = pending {
-            fetch::on_abandoned(self, id, &wait);
+            fetch::on_abandoned(self, id, head.conn, &wait);
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coretide_model::{ErrorCode, ShardId, TopicId, TopicPartition};
+use coretide_model::{ConnId, ErrorCode, ShardId, TopicId, TopicPartition};
 use coretide_partition::{Isolation, ReadSpec};
 use coretide_wire::fetch::FetchRequest;
 use smallvec::SmallVec;
@@ -57,8 +57,9 @@ pub(crate) struct FetchWait {
     isolation: Isolation,
     min_bytes: usize,
     deadline_us: u64,
-    /// Owners that have not answered in this round.
+    /// Owners that have not answered in this round, and what they may bring.
     reading: u32,
+    promised_bytes: u64,
     /// Owners that watch.
     watching: SmallVec<[ShardId; 2]>,
     parked: bool,
@@ -90,6 +91,7 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
         min_bytes,
         deadline_us: shard.now.after_ms(max_wait_ms),
         reading: 0,
+        promised_bytes: 0,
         watching: SmallVec::new(),
         parked: false,
     };
@@ -99,7 +101,7 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
     let id = shard.pending.insert(request.head, None, Pending::Fetch(Box::new(wait)));
     shard.note_waiting(&request.head, id);
     if let Some((_, Pending::Fetch(wait))) = shard.pending.take(id) {
-        let wait = read(shard, id, wait);
+        let wait = read(shard, id, request.head.conn, wait);
         shard.pending.put_back(id, Pending::Fetch(wait));
     }
     Ok(Outcome::Later)
@@ -169,9 +171,10 @@ impl Found<'_> {
 }
 
 /// Asks all owners, in a new round.
-fn read(shard: &mut Shard, id: ReqId, mut wait: Box<FetchWait>) -> Box<FetchWait> {
+fn read(shard: &mut Shard, id: ReqId, conn: ConnId, mut wait: Box<FetchWait>) -> Box<FetchWait> {
     let mut asks: SmallVec<[(ShardId, ReadAsk); 2]> = SmallVec::new();
     let watch_below_bytes = if wait.deadline_us > shard.now.mono_us { wait.min_bytes as u32 } else { 0 };
+    let mut wanted_bytes = 0;
     for (place, part) in wait.parts.iter_mut().enumerate() {
         part.read = None;
         let Ok(tp) = part.tp else { continue };
@@ -183,6 +186,7 @@ fn read(shard: &mut Shard, id: ReqId, mut wait: Box<FetchWait>) -> Box<FetchWait
             current_leader_epoch: part.wanted.current_leader_epoch,
             last_fetched_epoch: part.wanted.last_fetched_epoch,
         };
+        wanted_bytes += u64::from(spec.max_bytes);
         let item = ReadItem { tp, place: place as u32, spec };
         let owner = shard.owner(tp);
         match asks.iter_mut().find(|(to, _)| *to == owner) {
@@ -194,6 +198,8 @@ fn read(shard: &mut Shard, id: ReqId, mut wait: Box<FetchWait>) -> Box<FetchWait
         }
     }
     wait.reading = asks.len() as u32;
+    wait.promised_bytes = wanted_bytes.min(u64::from(wait.max_bytes));
+    shard.promise(conn, wait.promised_bytes);
     wait.watching.clear();
     for (to, ask) in asks {
         shard.send(to, Mail::Read { id, ask: Box::new(ask) });
@@ -226,6 +232,7 @@ fn go_on(shard: &mut Shard, id: ReqId, head: Head, mut wait: Box<FetchWait>) {
     if wait.reading > 0 {
         return shard.pending.put_back(id, Pending::Fetch(wait));
     }
+    shard.keep_promise(head.conn, std::mem::take(&mut wait.promised_bytes));
     let has_failed = |part: &Part| match &part.read {
         Some(read) => read.error != ErrorCode::None || read.diverging.is_some(),
         None => true,
@@ -264,8 +271,8 @@ pub(crate) fn on_woken(shard: &mut Shard, id: ReqId) {
         Some((_, Pending::Fetch(wait))) if wait.reading == 0 => {}
         _ => return,
     }
-    if let Some((_, Pending::Fetch(wait))) = shard.pending.take(id) {
-        let wait = read(shard, id, wait);
+    if let Some((head, Pending::Fetch(wait))) = shard.pending.take(id) {
+        let wait = read(shard, id, head.conn, wait);
         shard.pending.put_back(id, Pending::Fetch(wait));
     }
 }
@@ -303,6 +310,7 @@ pub(crate) fn on_deadline(shard: &mut Shard, id: ReqId, head: &Head, wait: &mut 
 }
 
 /// Its connection is gone.
-pub(crate) fn on_abandoned(shard: &mut Shard, id: ReqId, wait: &FetchWait) {
+pub(crate) fn on_abandoned(shard: &mut Shard, id: ReqId, conn: ConnId, wait: &FetchWait) {
+    shard.keep_promise(conn, wait.promised_bytes);
     unwatch(shard, id, wait);
 }

@@ -87,6 +87,8 @@ pub(crate) struct Session {
     unsent: VecDeque<(u64, u64)>,
     unsent_bytes: u64,
     held_bytes: u64,
+    /// What its Fetches that are reading may bring.
+    pub promised_bytes: u64,
     /// No more requests begin.
     closing: bool,
     /// The driver was told to close it: nothing more is sent.
@@ -113,6 +115,7 @@ impl Session {
             unsent: VecDeque::new(),
             unsent_bytes: 0,
             held_bytes: 0,
+            promised_bytes: 0,
             closing: false,
             ended: false,
         }

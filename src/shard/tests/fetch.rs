@@ -19,6 +19,7 @@ use coretide_wire::messages::offset_for_leader_epoch::{
 use coretide_wire::messages::produce::ProduceResponse;
 
 use super::rig::{Rig, START_MS, batch, batch_at, produce, produced, sequenced};
+use crate::Event;
 
 const VERSION: i16 = 12;
 
@@ -462,4 +463,32 @@ fn a_read_that_the_disk_fails_is_error_56_and_everything_else_goes_on() {
     rig.disk.unreadable = None;
     let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(0, 0)]));
     assert_eq!(shape(&response)[0].1, 0, "a disk that comes back is read again");
+}
+
+#[test]
+fn a_flood_of_fetches_of_one_connection_does_not_outgrow_the_memory_of_all() {
+    let settings = [("coretide.shard.memory.bytes", "16777216"), ("coretide.shard.cache.bytes", "4194304")];
+    let mut rig = Rig::with(2, &settings);
+    let topic_id = rig.create("t", 2, &[]);
+    let index = rig.owned_by(topic_id, 1);
+    let writer = rig.open(1);
+    for _ in 0..8 {
+        put(&mut rig, writer, "t", index, &[&[7; 90_000]]);
+    }
+    let conn = rig.open(0);
+    (rig.hold_mail, rig.slow_readers) = (true, true);
+    // All of them arrive before the first is answered.
+    for _ in 0..60 {
+        rig.push(conn, VERSION, &fetch("t", vec![part(index, 0)]));
+    }
+    rig.run();
+    rig.release_mail();
+    let (used_bytes, limit_bytes) = rig.shards[0].request_memory();
+    assert!(used_bytes > limit_bytes / 4, "they do get something: {used_bytes} of {limit_bytes}");
+    assert!(used_bytes < limit_bytes, "{used_bytes} of {limit_bytes}");
+    rig.slow_readers = false;
+    let bytes = rig.conns[&conn].received.iter().map(|frame| frame.len() as u64 + 4).sum();
+    rig.event(0, Event::Sent { conn, bytes });
+    assert_eq!(rig.waiting(conn), 60, "who reads gets everything");
+    assert_eq!(rig.shards[0].request_memory().0, 0);
 }
