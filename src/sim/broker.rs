@@ -7,11 +7,13 @@ use coretide_log::store::Boot;
 use coretide_shard::{Event, Job as ShardJob, Mail, Shard};
 
 use crate::job::JobRun;
+use crate::judge::MemoryJudge;
 
 /// One shard and what surrounds it.
 pub struct Host {
     pub shard: Shard,
     pub inbox: VecDeque<Event>,
+    pub memory: MemoryJudge,
     /// The earliest turn that is scheduled.
     pub turn_at_us: Option<u64>,
     /// Its core is busy until then.
@@ -33,6 +35,7 @@ impl Host {
         Host {
             shard,
             inbox: VecDeque::new(),
+            memory: MemoryJudge::default(),
             turn_at_us: None,
             busy_until_us: 0,
             turn_us,

@@ -4,6 +4,7 @@ mod checker;
 mod churner;
 mod codes;
 mod committer;
+mod crowd;
 mod deleter;
 mod fetcher;
 mod hostile;
@@ -28,6 +29,7 @@ pub use checker::Checker;
 pub use churner::Churner;
 pub use codes::error_codes;
 pub use committer::Committer;
+pub use crowd::{CROWD, Crowd};
 pub use deleter::Deleter;
 pub use fetcher::Fetcher;
 pub use hostile::Hostile;
@@ -63,6 +65,8 @@ pub struct Shared {
     pub winding_down: bool,
     /// Producers compress.
     pub compressed: bool,
+    /// Groups have a size that they may not exceed.
+    pub is_group_limited: bool,
     /// Lanes given out so far.
     pub lanes: u32,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use coretide_model::ConnId;
 use coretide_shard::FrameAssembler;
 use coretide_wire::api::ApiKey;
@@ -26,13 +26,13 @@ pub struct Conn {
     pub slot: Slot,
     pub shard: usize,
     /// On the way to the broker.
-    pub to_server: VecDeque<u8>,
+    pub to_server: BytesMut,
     /// Cuts what arrived at the broker into frames.
     pub assembler: FrameAssembler,
     /// On the way to the client.
-    pub to_client: VecDeque<u8>,
+    pub to_client: BytesMut,
     /// What arrived at the client and is not a whole response yet.
-    pub arrived: Vec<u8>,
+    pub arrived: BytesMut,
     /// Answers due, in order (W1).
     pub expected: VecDeque<Expected>,
     /// The broker does not read.
@@ -61,10 +61,10 @@ impl Conn {
             client,
             slot,
             shard,
-            to_server: VecDeque::new(),
+            to_server: BytesMut::new(),
             assembler: FrameAssembler::new(FRAME_BYTES_MAX),
-            to_client: VecDeque::new(),
-            arrived: Vec::new(),
+            to_client: BytesMut::new(),
+            arrived: BytesMut::new(),
             expected: VecDeque::new(),
             paused: false,
             closing: false,
@@ -84,8 +84,7 @@ impl Conn {
         if self.arrived.len() < 4 + length {
             return Ok(None);
         }
-        let rest = self.arrived.split_off(4 + length);
-        let response = std::mem::replace(&mut self.arrived, rest);
-        Ok(Some(Bytes::from(response).slice(4..)))
+        self.arrived.advance(4);
+        Ok(Some(self.arrived.split_to(length).freeze()))
     }
 }

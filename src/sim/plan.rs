@@ -4,8 +4,8 @@
 use coretide_stdx::prng::Prng;
 
 use crate::client::{
-    Checker, Churner, Client, Committer, Connected, Deleter, Fetcher, Habits, Hostile, Member, Prober, Producer,
-    ProducerKind, Setup, Style, TopicPlan, Worker,
+    CROWD, Checker, Churner, Client, Committer, Connected, Crowd, Deleter, Fetcher, Habits, Hostile, Member, Prober,
+    Producer, ProducerKind, Setup, Style, TopicPlan, Worker,
 };
 use crate::coverage::ALL;
 use crate::disk::{CutMode, DiskFaults};
@@ -30,6 +30,21 @@ pub struct NetworkPlan {
     pub vanish_one_in: u64,
     /// What is on its way waits for up to some seconds.
     pub stall_one_in: u64,
+}
+
+/// Limits of the broker that are so low that they are met. None: Kafka's default, which no run reaches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitsPlan {
+    /// `max.connections`, and a crowd that wants more.
+    pub connections: Option<usize>,
+    /// `max.connections.per.ip`, likewise.
+    pub connections_per_ip: Option<usize>,
+    /// `group.max.size`.
+    pub group_size: Option<usize>,
+    /// `coretide.shard.memory.bytes`.
+    pub memory_bytes: Option<usize>,
+    /// `delete.topic.enable=false`.
+    pub deletes_disabled: bool,
 }
 
 /// What happens to the disk at a time.
@@ -61,6 +76,7 @@ pub struct Plan {
     /// When work ends and only the judging is left, in microseconds.
     pub work_us: u64,
     pub network: NetworkPlan,
+    pub limits: LimitsPlan,
     /// What happens to the disk, and when, in microseconds.
     pub disk: Vec<(u64, DiskEvent)>,
     /// A disk operation takes very long one in so many times; 0 = never.
@@ -83,7 +99,8 @@ impl Plan {
         let mut prng = Prng::new(seed);
         let topics = plan_topics(&mut prng);
         let relaxed = topics.iter().any(|topic| topic.configs.iter().any(|(name, _)| name == "flush.messages"));
-        let work_us = (2000 + prng.below(6000)) * 1000;
+        // Some runs are long, for what has a timeout of minutes.
+        let work_us = if prng.chance(1, 150) { 135_000_000 } else { (2000 + prng.below(6000)) * 1000 };
         let ends = plan_ends(&mut prng, work_us, relaxed);
         let first = 1 + prng.below(3) as u16;
         let mut shards = vec![first];
@@ -99,6 +116,7 @@ impl Plan {
             ends,
             work_us,
             network: plan_network(&mut prng),
+            limits: plan_limits(&mut prng),
             disk: plan_disk(&mut prng, work_us),
             slow_disk_one_in: one_in(&mut prng, 2, 20, 300),
             disk_factor: if prng.chance(1, 8) { 2 + prng.below(20) } else { 1 },
@@ -133,7 +151,7 @@ impl Plan {
         if prng.chance(1, 3) {
             plan_group(prng, &mut clients);
         }
-        if prng.chance(1, 3) {
+        if !self.limits.deletes_disabled && prng.chance(1, 3) {
             for label in 0..1 + prng.below(2) {
                 clients.push(connected(Churner::new(label, 1 + prng.below(12) as u32)));
             }
@@ -149,6 +167,9 @@ impl Plan {
         if prng.chance(1, 4) {
             clients.push(connected(Deleter::new(1 + prng.below(6) as u32)));
         }
+        if self.limits.connections.is_some() || self.limits.connections_per_ip.is_some() {
+            clients.push(Box::new(Crowd::default()));
+        }
         clients
     }
 }
@@ -157,12 +178,15 @@ fn connected<W: Worker + 'static>(worker: W) -> Box<dyn Client> {
     Box::new(Connected::new(worker))
 }
 
+/// Simulated members of a group at most.
+const GROUP_MEMBERS_MAX: u64 = 4;
+
 /// The members of a group. All of them are of one style, as after an upgrade that is over; some have instance ids.
 fn plan_group(prng: &mut Prng, clients: &mut Vec<Box<dyn Client>>) {
     let style = if prng.chance(1, 2) { Style::Eager } else { Style::Cooperative };
     let statics_of_3 = prng.below(4);
     let (leaves_most, naps_most) = (prng.below(3), prng.below(3));
-    for label in 0..1 + prng.below(4) {
+    for label in 0..1 + prng.below(GROUP_MEMBERS_MAX) {
         let habits = Habits {
             style,
             is_static: prng.chance(statics_of_3, 3),
@@ -198,6 +222,13 @@ fn plan_ends(prng: &mut Prng, work_us: u64, relaxed: bool) -> Vec<(u64, End)> {
         let end = if relaxed { End::Kill } else { End::PowerCut(CutMode::Torn) };
         ends.push((at_us + 1000 + prng.below(310_000), end));
     }
+    // An end while a stop is under way.
+    for place in 0..ends.len() {
+        if ends[place].1 == End::CleanStop && prng.chance(1, 2) {
+            let end = if relaxed || prng.chance(1, 2) { End::Kill } else { End::PowerCut(CutMode::Torn) };
+            ends.push((ends[place].0 + prng.below(30_000), end));
+        }
+    }
     ends.sort_by_key(|&(at_us, _)| at_us);
     ends
 }
@@ -206,7 +237,11 @@ fn plan_ends(prng: &mut Prng, work_us: u64, relaxed: bool) -> Vec<(u64, End)> {
 fn plan_crash_points(prng: &mut Prng, ends: usize) -> Vec<&'static str> {
     let (_, kinds) = ALL.iter().find(|(area, _)| *area == "crash while in flight").expect("it is in the table");
     let wanted = if prng.chance(1, 2) { ends } else { 0 };
-    (0..wanted).map(|_| kinds[prng.below(kinds.len() as u64) as usize]).collect()
+    let pick = |kinds: &[&'static str], prng: &mut Prng| kinds[prng.below(kinds.len() as u64) as usize];
+    // Some are rare, and short.
+    let any =
+        |_| if prng.chance(1, 4) { pick(&["remove log", "rename dir", "remove dir"], prng) } else { pick(kinds, prng) };
+    (0..wanted).map(any).collect()
 }
 
 fn plan_network(prng: &mut Prng) -> NetworkPlan {
@@ -215,6 +250,20 @@ fn plan_network(prng: &mut Prng) -> NetworkPlan {
         vanish_one_in: one_in(prng, 4, 200, 2000),
         stall_one_in: one_in(prng, 4, 100, 1000),
     }
+}
+
+fn plan_limits(prng: &mut Prng) -> LimitsPlan {
+    let mut limits = LimitsPlan::default();
+    match prng.below(12) {
+        // Enough for all the others together.
+        0 => limits.connections = Some(32),
+        1 => limits.connections_per_ip = Some(CROWD - 8),
+        _ => {}
+    }
+    limits.group_size = prng.chance(1, 6).then_some(GROUP_MEMBERS_MAX as usize);
+    limits.memory_bytes = prng.chance(1, 6).then(|| (1 << 20) << prng.below(3));
+    limits.deletes_disabled = prng.chance(1, 16);
+    limits
 }
 
 fn plan_disk(prng: &mut Prng, work_us: u64) -> Vec<(u64, DiskEvent)> {

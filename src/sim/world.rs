@@ -24,6 +24,9 @@ const WALL_START_MS: i64 = 1_700_000_000_000;
 /// Virtual time that winding down, an audit or a stop may take.
 const PATIENCE_US: u64 = 120_000_000;
 
+/// How long an end waits for the operation that it is to meet.
+const CRASH_POINT_WAIT_US: u64 = 1_500_000;
+
 /// Events of one run; more is a loop.
 const EVENTS_MAX: u64 = 3_000_000;
 
@@ -180,7 +183,8 @@ impl World {
         let clients = plan.clients(&mut prng);
         let seat = |client| ClientSeat { client: Some(client), next_correlation: 0, slots: BTreeMap::new() };
         let log = LogJudge::expecting(plan.topics.iter().map(|topic| (topic.name.clone(), &topic.configs[..])));
-        let shared = Shared { log, topics: plan.topics.clone(), compressed: plan.compressed, ..Shared::default() };
+        let (compressed, is_group_limited) = (plan.compressed, plan.limits.group_size.is_some());
+        let shared = Shared { log, topics: plan.topics.clone(), compressed, is_group_limited, ..Shared::default() };
         World {
             plan,
             prng,
@@ -263,7 +267,7 @@ impl World {
             Item::PlannedEnd { place, end } => match self.plan.crash_points.get(place) {
                 Some(wanted) => {
                     self.armed = Some((wanted, end));
-                    self.at(self.now_us + 500_000, Item::EndAnyway);
+                    self.at(self.now_us + CRASH_POINT_WAIT_US, Item::EndAnyway);
                     Ok(())
                 }
                 None => self.end(end),
@@ -476,7 +480,7 @@ mod tests {
     #[test]
     fn an_end_that_is_planned_for_after_the_work_does_not_come() {
         let (mut plan, prng) = Plan::of(1);
-        let over_us = plan.work_us + 10_000;
+        let over_us = plan.work_us + 150_000;
         plan.disk.clear();
         plan.crash_points.clear();
         plan.ends = (0..400).map(|place| (over_us + place * 1000, End::PowerCut(CutMode::Torn))).collect();

@@ -130,6 +130,17 @@ impl Churner {
         cx.send(WORK, ApiKey::Produce, version, &request);
     }
 
+    /// Writes to the topic by its id while it goes; nobody reads what comes of it.
+    fn write_to_the_end(&mut self, cx: &mut Cx<'_>) {
+        let id = RecordId(self.next_id);
+        self.next_id += 1;
+        let records = Some(Bytes::from(encode_batch_in(CODECS[0], &[id], cx.wall_ms, Sequenced::NONE)));
+        let index = cx.prng.below(self.partitions as u64) as i32;
+        let topic = produce_topic(&self.name, Some(self.id), vec![PartitionProduceData { index, records }]);
+        let request = ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 30_000, topic_data: vec![topic] };
+        cx.send(WATCH, ApiKey::Produce, 13, &request);
+    }
+
     fn fetch(&mut self, cx: &mut Cx<'_>, slot: Slot, partition: i32, max_wait_ms: i32) {
         let by_id = slot == WORK || self.label.is_multiple_of(2);
         let from = if slot == WATCH { self.end(partition) } else { 0 };
@@ -145,7 +156,11 @@ impl Churner {
     fn delete(&mut self, cx: &mut Cx<'_>) {
         if self.can_watch && !self.watching {
             self.watching = true;
-            self.fetch(cx, WATCH, 0, 3000);
+            if cx.prng.chance(1, 2) {
+                self.fetch(cx, WATCH, 0, 3000);
+            } else {
+                self.write_to_the_end(cx);
+            }
         }
         let version = cx.version(1, 6);
         let by_id = version >= 6 && cx.prng.chance(1, 2);
@@ -281,12 +296,22 @@ impl Worker for Churner {
     fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) -> Verdict {
         if answer.slot == WATCH {
             self.watching = false;
-            let response: FetchResponse = answer.read()?;
-            let found = response.responses.first().and_then(|topic| topic.partitions.first());
-            return match found.map_or(0, |found| found.error_code) {
+            let code = match answer.key {
+                ApiKey::Fetch => {
+                    let response: FetchResponse = answer.read()?;
+                    let found = response.responses.first().and_then(|topic| topic.partitions.first());
+                    found.map_or(0, |found| found.error_code)
+                }
+                _ => {
+                    let response: ProduceResponse = answer.read()?;
+                    let found = response.responses.first().and_then(|topic| topic.partition_responses.first());
+                    found.ok_or("Produce answers without the partition")?.error_code
+                }
+            };
+            return match code {
                 0 | 1 => Ok(()),
                 code if is_retriable(code) => Ok(()),
-                code => Err(format!("Fetch of {} while it goes: error {code}", self.name)),
+                code => Err(format!("{:?} of {} while it goes: error {code}", answer.key, self.name)),
             };
         }
         self.busy = false;

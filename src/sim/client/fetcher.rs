@@ -29,6 +29,8 @@ pub struct Fetcher {
     max_bytes: i32,
     with_session: bool,
     session: Session,
+    /// The request in flight does not fit its session.
+    broke_rules: bool,
     positions: BTreeMap<PartitionName, i64>,
     /// What the request in flight promises: the least end of each partition when it was sent.
     asked: Option<BTreeMap<PartitionName, (i64, i64)>>,
@@ -45,6 +47,7 @@ impl Fetcher {
             max_bytes,
             with_session,
             session: Session::default(),
+            broke_rules: false,
             positions: BTreeMap::new(),
             asked: None,
             seen: BTreeMap::new(),
@@ -64,12 +67,21 @@ impl Fetcher {
             self.session.sent.insert(partition.clone(), position);
             topics.entry(partition.0.clone()).or_default().push(wanted(partition.1, position, self.max_bytes));
         }
-        let id = |name: &str| (self.version >= 13).then(|| cx.shared.topic_id(name));
+        // Now and then it breaks a rule of sessions, which ends the session.
+        let (mut version, mut slip) = (self.version, 0);
+        if incremental && cx.prng.chance(1, 40) {
+            match cx.prng.below(2) {
+                0 => slip = 1 + cx.prng.below(9) as i32,
+                _ => version = if self.version >= 13 { 12 } else { 13 },
+            }
+        }
+        self.broke_rules = slip > 0 || version != self.version;
+        let id = |name: &str| (version >= 13).then(|| cx.shared.topic_id(name));
         let topics = topics.into_iter().map(|(name, wanted)| fetch_topic(&name, id(&name), wanted)).collect();
         let session_epoch = match (self.with_session, incremental) {
             (false, _) => -1,
             (true, false) => 0,
-            (true, true) => self.session.epoch,
+            (true, true) => self.session.epoch.saturating_add(slip),
         };
         let request = FetchRequest {
             min_bytes: 1 + cx.prng.below(2) as i32 * 500,
@@ -82,13 +94,14 @@ impl Fetcher {
             (partition.clone(), (position, cx.shared.log.least_end(partition)))
         };
         self.asked = Some(self.positions.iter().map(least).collect());
-        cx.send(0, ApiKey::Fetch, self.version, &request);
+        cx.send(0, ApiKey::Fetch, version, &request);
     }
 
     fn on_fetched(&mut self, cx: &mut Cx<'_>, response: &FetchResponse) -> Verdict {
         let asked = self.asked.take().ok_or("a Fetch response nobody asked for")?;
         match response.error_code {
-            0 => {}
+            0 if !self.broke_rules => {}
+            0 => return Err("Fetch: a session goes on after another epoch or form".to_string()),
             70 | 71 | 106 => {
                 self.session = Session::default();
                 return Ok(());

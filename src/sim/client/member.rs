@@ -334,6 +334,10 @@ impl Member {
             // The broker may have died before it had stored this id in the place of the last one.
             82 if self.let_in_after < cx.shared.members.deaths => self.forget_id(),
             27 => {}
+            // Members of before that sleep still count.
+            81 if cx.shared.is_group_limited => self.forget_id(),
+            // After a restart the others are known by the protocol that was chosen last, until they have joined again.
+            23 if cx.shared.members.deaths > 0 => {}
             code if is_retriable(code) => {}
             code => return Err(format!("group {}: error {code} in state {:?}", self.group, self.state)),
         }

@@ -209,13 +209,26 @@ impl SimFile {
         while done < bytes.len() {
             let (sector, skip) = place(at + done as u64);
             let take = (SECTOR_BYTES - skip).min(bytes.len() - done);
-            if choose(sector) {
-                let mut content = *self.newest(sector);
-                content[skip..skip + take].copy_from_slice(&bytes[done..done + take]);
-                self.push_version(sector, Arc::new(content));
-            }
+            let piece = &bytes[done..done + take];
             done += take;
+            if !choose(sector) || (is_zeros(piece) && !self.is_there(sector)) {
+                continue;
+            }
+            let content = match <&[u8; SECTOR_BYTES]>::try_from(piece) {
+                Ok(whole) => Arc::new(*whole),
+                Err(_) => {
+                    let mut content = *self.newest(sector);
+                    content[skip..skip + take].copy_from_slice(piece);
+                    Arc::new(content)
+                }
+            };
+            self.push_version(sector, content);
         }
+    }
+
+    /// True when it has a version; one that has none is zeros, whatever a power cut takes.
+    fn is_there(&self, sector: u64) -> bool {
+        self.unsynced.contains_key(&sector) || self.stable.contains_key(&sector)
     }
 
     fn push_version(&mut self, sector: u64, content: Sector) {
@@ -238,6 +251,10 @@ impl SimFile {
         let unsynced = self.unsynced.get(&sector).and_then(|versions| versions.last());
         unsynced.or_else(|| self.stable.get(&sector)).map_or(ZEROS, |content| content)
     }
+}
+
+fn is_zeros(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 fn place(at: u64) -> (u64, usize) {

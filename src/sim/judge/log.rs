@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::Verdict;
-use crate::records::{ReadRecord, RecordId, value_of};
+use crate::records::{ReadRecord, RecordId, value_bytes};
 
 /// A partition by the topic's name.
 pub type PartitionName = (String, i32);
@@ -109,7 +109,7 @@ impl LogJudge {
         if let Some((offset, id)) = gone.find(|(_, id)| !too_old(id)) {
             let bytes = |(id, sent): (&RecordId, &Sent)| {
                 let is_left = sent.partition == *partition && sent.acked_at.is_none_or(|at| at >= start);
-                if is_left { value_of(*id).len() as u64 + RECORD_OVERHEAD_BYTES } else { 0 }
+                if is_left { value_bytes(*id) as u64 + RECORD_OVERHEAD_BYTES } else { 0 }
             };
             let left: u64 = self.sent.iter().map(bytes).sum();
             // Records that are sent again without sequence numbers may be there any number of times.
@@ -367,7 +367,7 @@ mod tests {
         judge.acked(&partition, &ids, 0).expect("fine");
         judge.note_wall(1110);
         assert_eq!(judge.starts_at(&partition, 1), Ok(()), "older than 100 ms");
-        let left: u64 = ids.iter().map(|&id| value_of(id).len() as u64 + RECORD_OVERHEAD_BYTES).sum();
+        let left: u64 = ids.iter().map(|&id| value_bytes(id) as u64 + RECORD_OVERHEAD_BYTES).sum();
         assert!(left < 5000, "the values of the first records are small: {left}");
         assert!(judge.starts_at(&partition, 2).is_err(), "too young, and too few bytes are left");
         let other = ("u".to_string(), 0);

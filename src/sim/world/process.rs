@@ -46,6 +46,23 @@ impl World {
         broker.groups.offsets_topic_num_partitions = 4;
         broker.log_retention_check_interval_ms = 700;
         broker.engine.journal_file_bytes = 512 << 10;
+        let limits = self.plan.limits;
+        if let Some(connections) = limits.connections {
+            broker.network.max_connections = connections;
+            broker.network.connections_max_idle_ms = 3000;
+        }
+        if let Some(per_ip) = limits.connections_per_ip {
+            broker.network.max_connections_per_ip = per_ip;
+            broker.network.connections_max_idle_ms = 3000;
+        }
+        if let Some(size) = limits.group_size {
+            broker.groups.group_max_size = size;
+        }
+        if let Some(bytes) = limits.memory_bytes {
+            broker.engine.shard_memory_bytes = bytes;
+            broker.engine.shard_cache_bytes = bytes / 8;
+        }
+        broker.topics.delete_topic_enable = !limits.deletes_disabled;
         if self.plan.small_store {
             broker.engine.journal_file_bytes = 128 << 10;
             broker.engine.journal_files_max = 6;
@@ -148,6 +165,12 @@ impl World {
         while taken < most
             && let Some(event) = there.inbox.pop_front()
         {
+            match &event {
+                Event::Frame { conn, bytes } => there.memory.got(conn.0, bytes.len() as u64),
+                Event::Sent { conn, bytes } => there.memory.taken(conn.0, *bytes),
+                Event::Closed { conn } => there.memory.closed(conn.0),
+                _ => {}
+            }
             there.shard.handle(now, event, &mut out);
             taken += 1;
         }
@@ -174,6 +197,9 @@ impl World {
         }
         self.outbox = out;
         if self.broker.life == life {
+            let there = &mut self.broker.hosts[host];
+            let (used_bytes, limit_bytes) = there.shard.request_memory();
+            there.memory.holds(used_bytes, limit_bytes).map_err(|what| format!("shard {host}: {what}"))?;
             let there = &self.broker.hosts[host];
             if !there.inbox.is_empty() {
                 self.schedule_turn(host, self.now_us);
@@ -188,7 +214,10 @@ impl World {
         let life = self.broker.life;
         self.cover(|coverage| coverage.variant("output", &output));
         match output {
-            Output::Send { conn, response } => self.send_response(conn.0, &response)?,
+            Output::Send { conn, response } => {
+                self.broker.hosts[host].memory.answered(conn.0, response.bytes);
+                self.send_response(conn.0, &response)?;
+            }
             Output::Close { conn } => {
                 if let Some(open) = self.conns.get_mut(&conn.0) {
                     open.closing = true;
@@ -196,11 +225,13 @@ impl World {
                 }
             }
             Output::PauseRead { conn } => {
+                self.broker.hosts[host].memory.paused(conn.0, true);
                 if let Some(open) = self.conns.get_mut(&conn.0) {
                     open.paused = true;
                 }
             }
             Output::ResumeRead { conn } => {
+                self.broker.hosts[host].memory.paused(conn.0, false);
                 if let Some(open) = self.conns.get_mut(&conn.0) {
                     open.paused = false;
                     self.deliver_to_server(conn.0);
@@ -250,7 +281,10 @@ impl World {
     }
 
     fn send_response(&mut self, id: u64, response: &Response) -> Verdict {
-        let mut bytes = Vec::new();
+        if !self.conns.contains_key(&id) {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(response.bytes as usize);
         for extent in &response.extents {
             match extent {
                 Extent::Hot(hot) => bytes.extend_from_slice(hot),
@@ -273,7 +307,7 @@ impl World {
             return Err(format!("a response says it has {} bytes and has {}", response.bytes, bytes.len()));
         }
         if let Some(conn) = self.conns.get_mut(&id) {
-            conn.to_client.extend(bytes);
+            conn.to_client.extend_from_slice(&bytes);
             self.deliver_to_client(id);
         }
         Ok(())

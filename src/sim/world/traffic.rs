@@ -108,8 +108,11 @@ impl World {
         frame.raw(body);
         // Broken already, but the client has not been told yet.
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.to_server.extend((frame.len() as i32).to_be_bytes());
-        conn.to_server.extend(frame.as_slice());
+        conn.to_server.extend_from_slice(&(frame.len() as i32).to_be_bytes());
+        conn.to_server.extend_from_slice(frame.as_slice());
+        if let Some(host) = self.broker.hosts.get_mut(conn.shard) {
+            host.memory.announced(id, answered);
+        }
         if answered {
             conn.expected.push_back(Expected { correlation, key, version, sent_at_us: self.now_us });
         }
@@ -121,7 +124,7 @@ impl World {
         let Some(&(_, Some(id))) = self.clients[client].slots.get(&slot) else { return };
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.hostile = true;
-        conn.to_server.extend(bytes);
+        conn.to_server.extend_from_slice(bytes);
         self.deliver_to_server(id);
     }
 
@@ -168,8 +171,7 @@ impl World {
         conn.to_server_due = false;
         let waiting = conn.to_server.len();
         let take = if all || waiting == 0 { waiting } else { 1 + (pick % waiting as u64) as usize };
-        let bytes: Vec<u8> = conn.to_server.drain(..take).collect();
-        conn.assembler.push(&bytes);
+        conn.assembler.push(&conn.to_server.split_to(take));
         let (shard, conn_id) = (conn.shard, conn.id);
         let mut frames = Vec::new();
         let hostile = conn.hostile;
@@ -209,8 +211,7 @@ impl World {
         conn.to_client_due = false;
         let waiting = conn.to_client.len();
         let take = if all || waiting == 0 { waiting } else { 1 + (pick % waiting as u64) as usize };
-        let bytes: Vec<u8> = conn.to_client.drain(..take).collect();
-        conn.arrived.extend(&bytes);
+        conn.arrived.unsplit(conn.to_client.split_to(take));
         let (shard, conn_id) = (conn.shard, conn.id);
         let more = !conn.to_client.is_empty();
         let closes = conn.closing && !more;
@@ -229,8 +230,8 @@ impl World {
     /// Everything that is on its way to the client arrives at once.
     pub(super) fn last_words(&mut self, id: u64) -> Verdict {
         let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.vanished) else { return Ok(()) };
-        let bytes: Vec<u8> = conn.to_client.drain(..).collect();
-        conn.arrived.extend(bytes);
+        let bytes = conn.to_client.split();
+        conn.arrived.unsplit(bytes);
         self.answers(id)
     }
 

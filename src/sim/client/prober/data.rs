@@ -8,7 +8,7 @@ use coretide_wire::messages as m;
 
 use super::topics::describe_producers;
 use super::{Learned, Probe, TOPIC};
-use crate::records::{CODECS, RecordId, Sequenced, encode_batch_in};
+use crate::records::{CODECS, RecordId, Sequenced, crc32c, encode_batch_in, value_bytes};
 
 /// Numbers of records that nobody judges.
 const FIRST_ID: u64 = 1 << 50;
@@ -50,7 +50,7 @@ fn produce(prng: &mut Prng, learned: &Learned) -> Probe {
     };
     let mut batch = encode_batch_in(codec, &ids, timestamp_ms, sequenced);
     let (mut acks, mut records) = (-1, None);
-    match prng.below(14) {
+    match prng.below(16) {
         0 => acks = 2,
         1 => {
             let at = prng.below(batch.len() as u64) as usize;
@@ -61,6 +61,8 @@ fn produce(prng: &mut Prng, learned: &Learned) -> Probe {
         4 => batch.clear(),
         5 => batch = encode_batch_in(CODECS[0], &vec![ids[0]; 200], timestamp_ms, sequenced),
         6 => batch[16] = 1,
+        7 => make_transactional(&mut batch),
+        8 if prng.chance(1, 8) => batch = larger_than_a_segment(timestamp_ms),
         _ => {}
     }
     if !prng.chance(1, 20) {
@@ -74,8 +76,23 @@ fn produce(prng: &mut Prng, learned: &Learned) -> Probe {
         partition_data: vec![m::produce::PartitionProduceData { index, records }],
     };
     let transactional_id = prng.chance(1, 20).then(|| "tx".to_string());
-    let request = m::produce::ProduceRequest { transactional_id, acks, timeout_ms: 30_000, topic_data: vec![topic] };
-    Probe::new(ApiKey::Produce, if by_id { 13 } else { 9 }, &request)
+    let timeout_ms = if prng.chance(1, 2) { 0 } else { 30_000 };
+    let request = m::produce::ProduceRequest { transactional_id, acks, timeout_ms, topic_data: vec![topic] };
+    let version = if by_id { 13 } else { 5 + prng.below(5) as i16 };
+    Probe::new(ApiKey::Produce, version, &request)
+}
+
+/// Says that the batch is part of a transaction.
+fn make_transactional(batch: &mut [u8]) {
+    batch[22] |= 0x10;
+    let crc = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// A batch of more than a segment of the least size, from one record that is large and many times the same.
+fn larger_than_a_segment(timestamp_ms: i64) -> Vec<u8> {
+    let large = (FIRST_ID..).map(RecordId).find(|&id| value_bytes(id) > 8000).expect("one in a hundred is");
+    encode_batch_in(CODECS[0], &vec![large; 150], timestamp_ms, Sequenced::NONE)
 }
 
 fn fetch(prng: &mut Prng) -> Probe {

@@ -116,7 +116,13 @@ fn commit(prng: &mut Prng, learned: &Learned) -> Probe {
         ..Default::default()
     };
     let name = if prng.chance(1, 5) { "nobody-made-this" } else { TOPIC }.to_string();
-    let topic = m::offset_commit::OffsetCommitRequestTopic { name, partitions: vec![partition], ..Default::default() };
+    let mut partitions = vec![partition];
+    if prng.chance(1, 20) {
+        // More than a message may have.
+        partitions[0].committed_metadata = Some("m".repeat(4000));
+        partitions = vec![partitions[0].clone(); 300];
+    }
+    let topic = m::offset_commit::OffsetCommitRequestTopic { name, partitions, ..Default::default() };
     let request = m::offset_commit::OffsetCommitRequest {
         group_id: group(prng),
         generation_id_or_member_epoch: if simple { -1 } else { learned.generation + prng.below(2) as i32 },

@@ -10,7 +10,8 @@ use super::{Probe, TOPIC};
 
 /// Names of topics that are there, may be there, and cannot be.
 fn name(prng: &mut Prng) -> String {
-    let name = match prng.below(8) {
+    let name = match prng.below(9) {
+        8 => "__cluster_metadata",
         0 => "topic0",
         1 => "nobody-made-this",
         2 => "bad name!",
@@ -25,7 +26,8 @@ fn partition(prng: &mut Prng) -> i32 {
 }
 
 pub fn probe(prng: &mut Prng) -> Probe {
-    match prng.below(14) {
+    match prng.below(15) {
+        14 => api_versions(prng),
         0 => metadata(prng),
         1..=3 => create(prng),
         4 => delete(prng),
@@ -68,6 +70,17 @@ pub fn probe(prng: &mut Prng) -> Probe {
             Probe::new(ApiKey::ListPartitionReassignments, 0, &request)
         }
     }
+}
+
+/// Sometimes it means another cluster.
+fn api_versions(prng: &mut Prng) -> Probe {
+    let request = m::api_versions::ApiVersionsRequest {
+        client_software_name: ["prober", ""][prng.below(2) as usize].to_string(),
+        client_software_version: "1".to_string(),
+        cluster_id: prng.chance(1, 2).then(|| "another".to_string()),
+        node_id: 1,
+    };
+    Probe::new(ApiKey::ApiVersions, 5, &request)
 }
 
 fn metadata(prng: &mut Prng) -> Probe {
@@ -136,7 +149,10 @@ fn create_partitions(prng: &mut Prng) -> Probe {
 
 /// A config of a topic, good or bad.
 fn setting(prng: &mut Prng) -> (String, Option<String>) {
-    let (name, value) = match prng.below(6) {
+    let (name, value) = match prng.below(9) {
+        6 => ("min.insync.replicas", Some("2")),
+        7 => ("max.message.bytes", Some("3000000")),
+        8 => ("segment.bytes", Some("1048576")),
         0 => ("retention.ms", Some("100000")),
         1 => ("segment.ms", Some("500")),
         2 => ("cleanup.policy", Some("shred")),
