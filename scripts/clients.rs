@@ -4,6 +4,7 @@
 
 mod broker;
 mod kafka_tools;
+pub mod model;
 mod play;
 mod process;
 mod setup;

@@ -83,6 +83,12 @@ const CHORES: &[Chore] = &[
         run: clients::run,
     },
     Chore {
+        name: "bench-model",
+        about: "hold the producer that bench models against the official Java one",
+        usage: clients::model::USAGE,
+        run: clients::model::run,
+    },
+    Chore {
         name: "powercut",
         about: "cut the power under the real broker on ext4 and XFS (needs root and FUSE)",
         usage: powercut::USAGE,

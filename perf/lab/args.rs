@@ -3,10 +3,14 @@
 
 use crate::lab::check;
 use crate::lab::error::LabError;
+use crate::lab::file;
+use crate::lab::knee::Search;
+use crate::lab::result::Axis;
 use crate::lab::scenario::{
     Acks, CompressionType, ConsumerSettings, Consumers, KeyKind, Keys, Payload, PayloadKind, ProducerSettings,
     Producers, Rate, RecordSize, Records, Scenario, StartAt, Topics,
 };
+use crate::lab::sweep::{self, Aim, Design};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -27,6 +31,30 @@ Examples:
   coretide bench e2e --rate 1000                                  from the intended send to the consumer
   coretide bench e2e --rate 20000 --producers 4 --consumers 4 --partitions 16 --linger-ms 0";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  coretide bench run omb-latency                    a scenario that comes with the program
+  coretide bench run my-scenario.toml --secs 20 --out result.json
+  coretide bench run --list                         the scenarios that come with the program
+  coretide bench run --print catch-up > mine.toml   one of them, to change it";
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  coretide bench compare ours=127.0.0.1:9092 kafka=127.0.0.1:9192 --topic-config flush.messages=1
+  coretide bench compare 127.0.0.1:9092 127.0.0.1:9192 --scenario omb-latency --pairs 7 --out compare.json
+  coretide bench compare ours=:9092 kafka=:9192 --rate 5000 --allow-unequal
+
+Each round runs the scenario once on every broker, in an order drawn from --seed, on fresh topics. Every figure of the others is
+divided by the first one's of the same round; the table has the medians of these ratios with 95 % intervals.";
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  coretide bench sweep --batch-size 16384,131072 --linger-ms 0,5,20 --p99-below 10
+  coretide bench sweep --linger-ms 0,1,5 --compression none,lz4,zstd --acks 1,all --design pairwise --rate 50000
+  coretide bench sweep --scenario omb-throughput --batch-size 65536,262144,1048576 --partitions 10,100 --cpu-below 80";
+const KNEE_EXAMPLES: &str = "\
+Examples:
+  coretide bench knee --p99-below 10
+  coretide bench knee --p99-below 50 --scenario omb-latency --from 5000 --to 200000 --repeats 5";
+
 /// Measure any Kafka-compatible broker.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
@@ -39,6 +67,18 @@ pub enum BenchCommand {
     /// Produce and consume; latency from the intended send to the arrival at the consumer
     #[command(after_help = E2E_EXAMPLES)]
     E2e(E2eArgs),
+    /// Run a scenario from a file, or one that comes with the program
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Run the same scenario on several brokers by turns, and say how sure the differences are
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+    /// Vary a client's settings, and recommend some
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep(SweepArgs),
+    /// Find the highest rate at which p99 stays below a bound
+    #[command(after_help = KNEE_EXAMPLES)]
+    Knee(KneeArgs),
 }
 
 /// How long, and where the result goes.
@@ -218,6 +258,201 @@ pub struct E2eArgs {
     pub consumer: ConsumerFlags,
 }
 
+/// `bench run`
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// A scenario file, or the name of a scenario that comes with the program
+    #[arg(value_name = "FILE", required_unless_present_any = ["list", "print"])]
+    pub file: Option<String>,
+    /// List the scenarios that come with the program
+    #[arg(long, exclusive = true)]
+    pub list: bool,
+    /// Print one of them
+    #[arg(long, exclusive = true, value_name = "NAME")]
+    pub print: Option<String>,
+    #[command(flatten)]
+    pub change: Change,
+}
+
+/// What a command changes about a scenario, and where its result goes.
+#[derive(Args, Clone, Debug)]
+pub struct Change {
+    /// Measured time of each run in seconds, in place of the scenario's
+    #[arg(long, value_name = "SECONDS")]
+    pub secs: Option<f64>,
+    /// Time before it in seconds, in place of the scenario's
+    #[arg(long, value_name = "SECONDS")]
+    pub warmup_secs: Option<f64>,
+    /// Records per second or max, in place of the scenario's
+    #[arg(long, value_parser = parse_rate)]
+    pub rate: Option<Rate>,
+    /// Bytes of a record's value: N or MIN-MAX, in place of the scenario's
+    #[arg(long, value_parser = parse_size)]
+    pub record_bytes: Option<RecordSize>,
+    /// A config of the topics, NAME=VALUE, beside the scenario's; as often as wanted
+    #[arg(long = "topic-config", value_name = "NAME=VALUE", value_parser = parse_pair)]
+    pub topic_configs: Vec<(String, String)>,
+    /// Write the result to this file
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// The scenario of a command that runs it more than once.
+#[derive(Args, Clone, Debug)]
+pub struct Base {
+    /// A scenario file, or the name of one that comes with the program; without it 4 producers send 1 KiB records to 16
+    /// partitions, 10 seconds each time
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<String>,
+    #[command(flatten)]
+    pub change: Change,
+}
+
+/// `bench compare`
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// The brokers: HOST:PORT or NAME=HOST:PORT; the first one is what the others are divided by
+    #[arg(value_name = "BROKER", required = true, num_args = 2..)]
+    pub brokers: Vec<String>,
+    /// Rounds
+    #[arg(long, default_value_t = 5)]
+    pub pairs: u32,
+    /// Where the shuffling of each round's order begins
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Run although the brokers' durability differs or is unknown; every table says so
+    #[arg(long)]
+    pub allow_unequal: bool,
+    #[command(flatten)]
+    pub base: Base,
+}
+
+/// `bench sweep`
+#[derive(Args, Clone, Debug)]
+pub struct SweepArgs {
+    /// Values of batch.size
+    #[arg(long, value_delimiter = ',', value_name = "BYTES,…")]
+    pub batch_size: Vec<String>,
+    /// Values of linger.ms
+    #[arg(long, value_delimiter = ',', value_name = "MS,…")]
+    pub linger_ms: Vec<String>,
+    /// Values of acks
+    #[arg(long, value_delimiter = ',', value_name = "ACKS,…")]
+    pub acks: Vec<String>,
+    /// Values of compression.type
+    #[arg(long, value_delimiter = ',', value_name = "CODEC,…")]
+    pub compression: Vec<String>,
+    /// Values of max.in.flight.requests.per.connection
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    pub max_in_flight: Vec<String>,
+    /// Numbers of partitions
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    pub partitions: Vec<String>,
+    /// Every combination, or few in which every pair of values occurs
+    #[arg(long, value_enum, default_value = "grid")]
+    pub design: Design,
+    /// Recommend for a p99 below so many milliseconds
+    #[arg(long, value_name = "MS")]
+    pub p99_below: Option<f64>,
+    /// Recommend for a broker that uses at most so many percent of a core
+    #[arg(long, value_name = "PERCENT")]
+    pub cpu_below: Option<f64>,
+    #[command(flatten)]
+    pub base: Base,
+}
+
+/// `bench knee`
+#[derive(Args, Clone, Debug)]
+pub struct KneeArgs {
+    /// The bound of p99 in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub p99_below: f64,
+    /// The first rate, records per second
+    #[arg(long, default_value_t = 1_000.0)]
+    pub from: f64,
+    /// The highest rate to try
+    #[arg(long, default_value_t = 1_000_000.0)]
+    pub to: f64,
+    /// Runs of each rate; most of them must be within the bound
+    #[arg(long, default_value_t = 3)]
+    pub repeats: u32,
+    /// How near to the knee it gets, as a part of the rate
+    #[arg(long, default_value_t = 0.05)]
+    pub precision: f64,
+    #[command(flatten)]
+    pub base: Base,
+}
+
+impl Change {
+    /// A scenario with the changes made.
+    pub fn apply(&self, mut scenario: Scenario) -> Result<Scenario, LabError> {
+        scenario.secs = self.secs.unwrap_or(scenario.secs);
+        scenario.warmup_secs = self.warmup_secs.unwrap_or(scenario.warmup_secs);
+        if let Some(rate) = &self.rate {
+            scenario.producers.rate = rate.clone();
+        }
+        if let Some(bytes) = &self.record_bytes {
+            scenario.record.bytes = bytes.clone();
+        }
+        scenario.topic.config.extend(self.topic_configs.iter().cloned());
+        checked(scenario)
+    }
+}
+
+impl Base {
+    /// The scenario that is run again and again.
+    pub fn scenario(&self) -> Result<Scenario, LabError> {
+        let scenario = match &self.scenario {
+            Some(name) => file::load(name)?,
+            None => Scenario {
+                secs: 10.0,
+                warmup_secs: 3.0,
+                topic: Topics { partitions: 16, ..Topics::default() },
+                producers: Producers { count: 4, ..Producers::default() },
+                ..Scenario::named("produce")
+            },
+        };
+        self.change.apply(scenario)
+    }
+}
+
+impl SweepArgs {
+    /// The settings that are varied.
+    pub fn axes(&self) -> Result<Vec<Axis>, LabError> {
+        let given =
+            [&self.batch_size, &self.linger_ms, &self.acks, &self.compression, &self.max_in_flight, &self.partitions];
+        let axes = sweep::SETTINGS.iter().zip(given).filter(|(_, values)| !values.is_empty());
+        let axes: Vec<Axis> =
+            axes.map(|(name, values)| Axis { name: name.to_string(), values: values.clone() }).collect();
+        if axes.is_empty() {
+            return Err(LabError::Usage(
+                "name the values of one setting at least, as in --linger-ms 0,5,20".to_string(),
+            ));
+        }
+        Ok(axes)
+    }
+
+    /// What to recommend for.
+    pub fn aims(&self) -> Vec<Aim> {
+        let p99 = self.p99_below.map(Aim::P99BelowMs);
+        let cpu = self.cpu_below.map(Aim::CpuAtMostPercent);
+        p99.into_iter().chain(cpu).chain([Aim::MostThroughput]).collect()
+    }
+}
+
+impl KneeArgs {
+    /// What to search.
+    pub fn search(&self) -> Result<Search, LabError> {
+        let KneeArgs { p99_below, from, to, repeats, precision, .. } = *self;
+        let sane = p99_below > 0.0 && from >= 1.0 && to >= from && repeats >= 1 && precision > 0.0;
+        let text = "p99-below and precision must be above 0, from at least 1, to at least from, repeats at least 1";
+        match sane {
+            true => Ok(Search { p99_below_ms: p99_below, from, to, repeats, precision }),
+            false => Err(LabError::Usage(text.to_string())),
+        }
+    }
+}
+
 impl TopicFlags {
     fn topics(&self) -> Topics {
         Topics {
@@ -375,6 +610,10 @@ mod tests {
             BenchCommand::Produce(args) => args.scenario(),
             BenchCommand::Consume(args) => args.scenario(),
             BenchCommand::E2e(args) => args.scenario(),
+            BenchCommand::Run(args) => args.change.apply(Scenario::named("x")),
+            BenchCommand::Compare(args) => args.base.scenario(),
+            BenchCommand::Sweep(args) => args.axes().and_then(|_| args.base.scenario()),
+            BenchCommand::Knee(args) => args.search().and_then(|_| args.base.scenario()),
         };
         scenario.map_err(|error| error.to_string())
     }
@@ -403,11 +642,16 @@ mod tests {
     fn nonsense_is_refused_in_words() {
         for (line, words) in [
             ("bench produce --rate fast", "neither 'max' nor a number"),
-            ("bench produce --acks 2", "`0`, `1`, `all`"),
+            ("bench produce --acks 2", "acks are 0, 1 or"),
             ("bench produce --compression zip", "`none`, `gzip`, `snappy`, `lz4`, `zstd`"),
             ("bench produce --record-bytes 9-3", "MIN-MAX"),
             ("bench produce --secs 0", "secs: 0 is not above 0"),
             ("bench e2e --record-bytes 4", "at least 8"),
+            ("bench run", "<FILE>"),
+            ("bench compare a:1", "2 values required"),
+            ("bench compare a:1 b:1 --scenario nowhere", "omb-latency"),
+            ("bench sweep", "one setting at least"),
+            ("bench knee --p99-below 0", "above 0"),
         ] {
             let refused = scenario_of(line).unwrap_err();
             assert!(refused.contains(words), "{line}: {refused}");

@@ -26,12 +26,15 @@ const EARLIEST: i64 = -2;
 const CLIENT_ID: &str = "coretide-bench";
 /// A broker that does not answer a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what failed for a passing reason is tried again.
+const RETRY_FOR: Duration = Duration::from_secs(10);
 
 /// Connects for administration.
 pub fn connect(address: &str) -> Result<Client, ClientError> {
     let mut config = ClientConfig::new(address);
     config.client_id = CLIENT_ID.to_string();
     config.connect_timeout = CONNECT_TIMEOUT;
+    config.retry_for = RETRY_FOR;
     Client::connect(config)
 }
 
@@ -229,8 +232,11 @@ impl RunTopics {
         let mut result = Ok(());
         for name in std::mem::take(&mut self.names) {
             assert!(name.starts_with(TOPIC_PREFIX), "only topics of the bench are deleted");
+            if result.is_err() {
+                continue;
+            }
             if let Err(error) = self.client.delete_topic(&name) {
-                result = Err(error.into());
+                result = Err(LabError::Failed(format!("topic {name} could not be deleted: {error}")));
             }
         }
         result
@@ -239,9 +245,8 @@ impl RunTopics {
 
 impl Drop for RunTopics {
     fn drop(&mut self) {
-        let names = self.names.join(", ");
         if let Err(error) = self.delete_all() {
-            eprintln!("coretide bench: topics {names} could not be deleted: {error}");
+            eprintln!("coretide bench: {error}");
         }
     }
 }

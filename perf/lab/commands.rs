@@ -1,14 +1,18 @@
 //! The commands of `coretide bench`: from arguments to a result that is printed and kept.
 //! Must never touch: how anything is measured.
 
-use crate::lab::args::{BenchCommand, Common};
+use crate::lab::args::{BenchCommand, CompareArgs, KneeArgs, RunArgs, SweepArgs};
 use crate::lab::cluster;
+use crate::lab::compare;
 use crate::lab::engine;
 use crate::lab::error::LabError;
+use crate::lab::file::{self, SHIPPED};
+use crate::lab::knee;
 use crate::lab::machine;
 use crate::lab::result::{Broker, FORMAT, Measured, ResultFile, Run};
 use crate::lab::scenario::Scenario;
 use crate::lab::screen::{Screen, summary};
+use crate::lab::sweep;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::Write;
@@ -31,26 +35,120 @@ pub struct Context {
 /// Runs a command.
 pub fn run(context: &Context, command: &BenchCommand) -> Result<(), LabError> {
     match command {
-        BenchCommand::Produce(args) => one(context, &args.scenario()?, &args.common),
-        BenchCommand::Consume(args) => one(context, &args.scenario()?, &args.common),
-        BenchCommand::E2e(args) => one(context, &args.scenario()?, &args.common),
+        BenchCommand::Produce(args) => one(context, &args.scenario()?, args.common.out.as_deref()),
+        BenchCommand::Consume(args) => one(context, &args.scenario()?, args.common.out.as_deref()),
+        BenchCommand::E2e(args) => one(context, &args.scenario()?, args.common.out.as_deref()),
+        BenchCommand::Run(args) => scenario(context, args),
+        BenchCommand::Compare(args) => compared(context, args),
+        BenchCommand::Sweep(args) => swept(context, args),
+        BenchCommand::Knee(args) => searched(context, args),
     }
 }
 
-/// One run of one scenario on the broker of the command line.
-fn one(context: &Context, scenario: &Scenario, common: &Common) -> Result<(), LabError> {
+fn scenario(context: &Context, args: &RunArgs) -> Result<(), LabError> {
+    if args.list {
+        let mut text = String::new();
+        for (name, _) in SHIPPED {
+            text.push_str(&format!("{name:<28}{}\n", file::load(name)?.description));
+        }
+        return print(&text);
+    }
+    if let Some(name) = &args.print {
+        let found = SHIPPED.iter().find(|(shipped, _)| shipped == name);
+        return match found {
+            Some((_, text)) => print(text),
+            None => file::load(name).map(drop),
+        };
+    }
+    let scenario = file::load(args.file.as_deref().unwrap_or_default())?;
+    one(context, &args.change.apply(scenario)?, args.change.out.as_deref())
+}
+
+fn compared(context: &Context, args: &CompareArgs) -> Result<(), LabError> {
+    let scenario = args.base.scenario()?;
+    let out = args.base.change.out.as_deref();
+    can_be_written(out)?;
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
-    can_be_written(common.out.as_deref())?;
+    let mut brokers = Vec::new();
+    for text in &args.brokers {
+        let (name, address) = text.split_once('=').map_or((None, text.as_str()), |(name, at)| (Some(name), at));
+        let mut broker = cluster::describe(address, name, &scenario.topic)?;
+        if brokers.iter().any(|other: &Broker| other.name == broker.name) {
+            broker.name = format!("{} {}", broker.name, brokers.len() + 1);
+        }
+        brokers.push(broker);
+    }
+    compare::check(&brokers, args.pairs, args.allow_unequal)?;
+    let comparison = compare::measure(&brokers, &scenario, (args.pairs, args.seed), &stop, |round, rounds, broker| {
+        Box::new(Screen::new(&format!(
+            "round {} of {rounds}: {} [{}]",
+            round + 1,
+            broker.name,
+            broker.durability.words()
+        )))
+    })?;
+    let text = compare::table(&comparison, &brokers, &scenario);
+    let validity = comparison.validity.clone();
+    end(context, out, (started_at_ms, brokers), &stop, Measured::Compare(comparison), &text)?;
+    if validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(validity.reasons.join("; "))) }
+}
+
+fn swept(context: &Context, args: &SweepArgs) -> Result<(), LabError> {
+    let scenario = args.base.scenario()?;
+    let axes = args.axes()?;
+    let out = args.base.change.out.as_deref();
+    can_be_written(out)?;
+    let stop = stop_on_signals()?;
+    let started_at_ms = now_ms();
+    let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
+    let sweep = sweep::measure(&broker, &scenario, axes, args.design, &args.aims(), &stop, |place, count, words| {
+        Box::new(Screen::new(&format!("{} of {count}: {words}", place + 1)))
+    })?;
+    let text = sweep::table(&sweep, &broker);
+    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Sweep(sweep), &text)
+}
+
+fn searched(context: &Context, args: &KneeArgs) -> Result<(), LabError> {
+    let (scenario, search) = (args.base.scenario()?, args.search()?);
+    let out = args.base.change.out.as_deref();
+    can_be_written(out)?;
+    let stop = stop_on_signals()?;
+    let started_at_ms = now_ms();
+    let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
+    let knee = knee::measure(&broker, &scenario, search, &stop, |rate, repeat| {
+        Box::new(Screen::new(&format!("{rate:.0} records/s, repeat {}", repeat + 1)))
+    })?;
+    let text = knee::table(&knee, &broker);
+    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Knee(knee), &text)
+}
+
+/// Keeps and prints what was measured; an error if a signal ended it early.
+fn end(
+    context: &Context,
+    out: Option<&Path>,
+    (started_at_ms, brokers): (i64, Vec<Broker>),
+    stop: &AtomicBool,
+    measured: Measured,
+    text: &str,
+) -> Result<(), LabError> {
+    let complete = !stop.load(Ordering::Relaxed);
+    keep(context, out, &result_file(context, started_at_ms, brokers, complete, measured), text)?;
+    if complete { Ok(()) } else { Err(LabError::Interrupted) }
+}
+
+/// One run of one scenario on the broker of the command line.
+fn one(context: &Context, scenario: &Scenario, out: Option<&Path>) -> Result<(), LabError> {
+    can_be_written(out)?;
+    let stop = stop_on_signals()?;
+    let started_at_ms = now_ms();
     let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
     let mut screen = Screen::new(&format!("bench {} on {}", scenario.name, broker.address));
     let run = engine::run(&broker, 0, scenario, &stop, &mut screen)?;
     let text = summary(&run, &broker.name, broker.durability.words());
-    let complete = !stop.load(Ordering::Relaxed);
     let verdict = verdict(&run);
-    let file = result_file(context, started_at_ms, vec![broker], complete, Measured::Run(run));
-    keep(context, common.out.as_deref(), &file, &text)?;
-    if complete { verdict } else { Err(LabError::Interrupted) }
+    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Run(run), &text)?;
+    verdict
 }
 
 /// INVALID is an error, after everything was printed and kept.
@@ -114,7 +212,10 @@ pub fn keep(context: &Context, out: Option<&Path>, file: &ResultFile, text: &str
             LabError::Failed(format!("the result cannot be written to {}: {error}", path.display()))
         })?;
     }
-    let shown = if context.json { &json } else { text };
+    print(if context.json { &json } else { text })
+}
+
+fn print(text: &str) -> Result<(), LabError> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| LabError::output(&error))
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| LabError::output(&error))
 }

@@ -65,9 +65,12 @@ pub fn run(
     watch: &mut dyn Watch,
 ) -> Result<Run, LabError> {
     let mut topics = RunTopics::create(&broker.address, &scenario.topic)?;
-    let result = run_on(broker, place, scenario, &mut topics, stop, watch);
+    let mut result = run_on(broker, place, scenario, &mut topics, stop, watch);
     watch.phase("deleting the topics");
-    topics.delete()?;
+    // What was measured is kept, also when the broker is gone by now.
+    if let (Err(error), Ok(run)) = (topics.delete(), &mut result) {
+        run.validity.remarks.push(error.to_string());
+    }
     result
 }
 

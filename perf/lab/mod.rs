@@ -13,13 +13,17 @@
 
 pub mod accumulator;
 pub mod args;
+pub mod bootstrap;
 pub mod check;
 pub mod cluster;
 pub mod commands;
+pub mod compare;
 pub mod connection;
 pub mod consumer;
 pub mod engine;
 pub mod error;
+pub mod file;
+pub mod knee;
 pub mod machine;
 pub mod payload;
 pub mod process;
@@ -28,6 +32,7 @@ pub mod result;
 pub mod scenario;
 pub mod screen;
 pub mod sticky;
+pub mod sweep;
 pub mod sys;
 pub mod tally;
 pub mod threads;

@@ -301,17 +301,51 @@ impl Default for Producers {
 
 /// Who must have a batch before it is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "AcksWord", into = "AcksWord")]
 pub enum Acks {
     /// Nobody: no response at all.
-    #[serde(rename = "0")]
     None,
     /// The leader.
-    #[serde(rename = "1")]
     Leader,
     /// All in-sync replicas.
     #[default]
-    #[serde(rename = "all")]
     All,
+}
+
+/// Acks as they are written: a number or a word.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged, expecting = "acks are 0, 1 or \"all\"")]
+enum AcksWord {
+    Number(i64),
+    Word(String),
+}
+
+impl TryFrom<AcksWord> for Acks {
+    type Error = String;
+
+    fn try_from(word: AcksWord) -> Result<Acks, String> {
+        let text = match word {
+            AcksWord::Number(number) => number.to_string(),
+            AcksWord::Word(word) => word,
+        };
+        match text.as_str() {
+            "0" => Ok(Acks::None),
+            "1" => Ok(Acks::Leader),
+            "all" | "-1" => Ok(Acks::All),
+            other => Err(format!("acks are 0, 1 or \"all\", not {other}")),
+        }
+    }
+}
+
+impl From<Acks> for AcksWord {
+    fn from(acks: Acks) -> AcksWord {
+        let word = match acks {
+            Acks::None => "0",
+            Acks::Leader => "1",
+            Acks::All => "all",
+        };
+        AcksWord::Word(word.to_string())
+    }
 }
 
 impl Acks {

@@ -47,33 +47,40 @@ pub struct KafkaTools {
 
 /// The newest official Java client.
 pub fn java_newest(places: &Places) -> Result<Recipe, Missing> {
-    java(places, "newest", &[])
+    java(places, "newest", &[], "Scenario")
+}
+
+/// The newest official Java client as `cargo x bench-model` uses it: compiled by all that the JVM has, as in real life.
+pub fn java_model(places: &Places) -> Result<Recipe, Missing> {
+    let mut recipe = java(places, "newest", &[], "Model")?;
+    recipe.arguments.retain(|argument| argument != "-XX:TieredStopAtLevel=1");
+    Ok(recipe)
 }
 
 /// An official Java client of an older line.
 pub fn java_older(places: &Places) -> Result<Recipe, Missing> {
-    java(places, "older", &[format!("-Dkafka.version={JAVA_OLDER}")])
+    java(places, "older", &[format!("-Dkafka.version={JAVA_OLDER}")], "Scenario")
 }
 
-fn java(places: &Places, folder: &str, extra: &[String]) -> Result<Recipe, Missing> {
+fn java(places: &Places, folder: &str, extra: &[String], class: &str) -> Result<Recipe, Missing> {
     let source = places.source("java");
     need("java", &["-version"], "java is not installed")?;
     need("javac", &["-version"], "javac is not installed (a JDK is needed)")?;
     let home = places.work.join("java").join(folder);
     let class_path = jars(places, &source.join("pom.xml"), &home, extra)?;
     let classes = home.join("classes");
-    let program = source.join("Scenario.java");
-    once(&home.join("compiled"), &[&program], || {
+    let program = source.join(format!("{class}.java"));
+    once(&home.join(format!("compiled-{class}")), &[&program], || {
         let mut javac = Command::new("javac");
         javac.arg("-d").arg(&classes).arg("-cp").arg(&class_path).arg(&program);
-        process::run(javac, &install_log(places, &format!("javac-{folder}"))?, INSTALL_MAX)
+        process::run(javac, &install_log(places, &format!("javac-{folder}-{class}"))?, INSTALL_MAX)
     })?;
     let mut path = class_path;
     path.push(":");
     path.push(&classes);
     let options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"];
     let mut arguments: Vec<OsString> = options.map(OsString::from).to_vec();
-    arguments.extend([path, "Scenario".into()]);
+    arguments.extend([path, class.into()]);
     Ok(Recipe { program: "java".into(), arguments, environment: Vec::new() })
 }
 
