@@ -29,6 +29,9 @@ pub const SLOW_READER_US: u64 = 1_000_000;
 pub const IDLE_SCAN_US: u64 = 10_000_000;
 /// How often slow readers are looked for while memory is spent, in microseconds.
 pub const SLOW_READER_SCAN_US: u64 = 250_000;
+/// What the compressed batches of one Produce request may unpack to where they are received: a few milliseconds. The
+/// background unpacks what is more, so that a bomb does not hold up other connections.
+pub const UNPACK_AT_ONCE_BYTES: u64 = 4 << 20;
 /// How often produce requests are looked at for their timeouts, in microseconds.
 pub const PRODUCE_SCAN_US: u64 = 500_000;
 /// How long a stop waits for requests in progress, in microseconds.

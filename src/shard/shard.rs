@@ -54,6 +54,8 @@ pub struct Shard {
     pub(crate) groups: GroupHost,
     pub(crate) verifier: Verifier,
     pub(crate) produce_scan: produce::Scan,
+    /// Produce requests with batches that unpack to much.
+    pub(crate) unpacking: produce::Unpacking,
     pub(crate) fetch_sessions: fetch::FetchSessions,
     pub(crate) producer_ids: init_producer_id::ProducerIds,
     store_out: Vec<StoreOut>,
@@ -85,6 +87,7 @@ impl Shard {
             groups: GroupHost::new(&config),
             verifier: Verifier::default(),
             produce_scan: produce::Scan::default(),
+            unpacking: produce::Unpacking::default(),
             fetch_sessions: fetch::FetchSessions::new(cache_slots, config.seed),
             producer_ids: init_producer_id::ProducerIds::default(),
             store_out: Vec::new(),

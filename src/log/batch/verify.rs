@@ -12,7 +12,7 @@ use super::{
     crc_of, peek_header,
 };
 use crate::builder::BatchBuilder;
-use crate::codec::{Codec, Compression, DECOMPRESSED_MAX_BYTES, Decompressor, compress};
+use crate::codec::{Codec, CodecError, Compression, DECOMPRESSED_MAX_BYTES, Decompressor, compress};
 use crate::records::{Record, RecordIter, put_record};
 
 /// How many rejected records of one batch are told to the producer.
@@ -145,22 +145,57 @@ impl Verifier {
     /// wrong offset deltas make a rewrite necessary. Wrong deltas are renumbered, compressed or not: Kafka does so for
     /// compressed batches and stores uncompressed ones as they are, which no consumer could make sense of.
     pub fn verify_produced(&mut self, bytes: Bytes, rules: &ProduceRules) -> Result<VerifiedBatch, BatchError> {
-        let header = check_envelope(&bytes, rules)?;
+        let verified = self.verify_within(&bytes, rules, &mut { u64::MAX })?;
+        Ok(verified.expect("nothing unpacks to more than that"))
+    }
+
+    /// As [`Verifier::verify_produced`], but its records may unpack to no more than `budget_bytes`, from which what they
+    /// unpack to is taken. None when that is not enough: then nothing is known of them, and the budget is used up.
+    pub fn verify_within(
+        &mut self,
+        bytes: &Bytes,
+        rules: &ProduceRules,
+        budget_bytes: &mut u64,
+    ) -> Result<Option<VerifiedBatch>, BatchError> {
+        let header = check_envelope(bytes, rules)?;
         let codec = header.codec()?;
         check_structure(&header)?;
-        let result = if codec == Codec::None {
+        if codec == Codec::None {
             let walked = walk(&bytes[HEADER_BYTES..], &header, rules)?;
-            finish(&bytes, &bytes[HEADER_BYTES..], header, codec, walked, rules)
-        } else {
-            let limit = rules.max_decompressed_bytes.min(DECOMPRESSED_MAX_BYTES);
-            self.decompressor.decompress(codec, &bytes[HEADER_BYTES..], limit, &mut self.scratch)?;
+            return finish(bytes, &bytes[HEADER_BYTES..], header, codec, walked, rules).map(Some);
+        }
+        let result = self.unpack(&bytes[HEADER_BYTES..], codec, rules, budget_bytes).and_then(|unpacked| {
+            if !unpacked {
+                return Ok(None);
+            }
             let walked = walk(&self.scratch, &header, rules)?;
-            finish(&bytes, &self.scratch, header, codec, walked, rules)
-        };
+            finish(bytes, &self.scratch, header, codec, walked, rules).map(Some)
+        });
         if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
             self.scratch = Vec::new();
         }
         result
+    }
+
+    /// Unpacks records into the scratch buffer; false if the budget ends before they do.
+    fn unpack(
+        &mut self,
+        packed: &[u8],
+        codec: Codec,
+        rules: &ProduceRules,
+        budget_bytes: &mut u64,
+    ) -> Result<bool, BatchError> {
+        let limit_bytes = rules.max_decompressed_bytes.min(DECOMPRESSED_MAX_BYTES);
+        let allowed_bytes = limit_bytes.min(*budget_bytes);
+        let unpacked = self.decompressor.decompress(codec, packed, allowed_bytes, &mut self.scratch);
+        *budget_bytes = budget_bytes.saturating_sub(self.scratch.len() as u64);
+        match unpacked {
+            Err(CodecError::TooLarge { .. }) if allowed_bytes < limit_bytes => {
+                *budget_bytes = 0;
+                Ok(false)
+            }
+            other => Ok(other.map(|()| true)?),
+        }
     }
 }
 

@@ -18,9 +18,11 @@ pub(super) use index::{IndexJob, IndexSpec, index_file_ops};
 pub use time::TimeRead;
 pub(super) use time::{TimeSegment, TimeTarget};
 
+use bytes::Bytes;
 use coretide_model::ErrorCode;
 
 use super::api::{LogKey, ReadReady};
+use crate::batch::{BatchError, ProduceRules, VerifiedBatch, verify_produced};
 use crate::io::{IoError, Job, Op, OpOk, OpResult, Step, VolumeSpace};
 use crate::timestamps::TimestampOffset;
 
@@ -114,6 +116,7 @@ enum Kind {
     Checkpoint(Box<CheckpointJob>),
     Remove(RemoveJob),
     Measure,
+    Verify(Bytes, Box<ProduceRules>),
 }
 
 impl StoreJob {
@@ -126,6 +129,11 @@ impl StoreJob {
     /// must not wait may do them.
     pub fn is_destage(&self) -> bool {
         matches!(self.0, Kind::Destage(_))
+    }
+
+    /// The check of a produced batch that takes too long for a thread that must not wait. It touches no file.
+    pub fn verify(batch: Bytes, rules: ProduceRules) -> StoreJob {
+        StoreJob(Kind::Verify(batch, Box::new(rules)))
     }
 
     pub(super) fn destage(job: DestageJob) -> StoreJob {
@@ -166,6 +174,7 @@ impl Job for StoreJob {
             Kind::Checkpoint(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Remove(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Measure => map(measure(results), StoreJobOutput::Own),
+            Kind::Verify(batch, rules) => Step::Done(StoreJobOutput::Verified(verify_produced(batch.clone(), rules))),
         }
     }
 }
@@ -196,6 +205,8 @@ pub enum StoreJobOutput {
     Time(TimeDone),
     /// Of one of the store's own jobs; for `Store::on_job`.
     Own(OwnDone),
+    /// Of [`StoreJob::verify`]; for whoever received the batch.
+    Verified(Result<VerifiedBatch, BatchError>),
 }
 
 /// The first failure among the results of a step, if there is one.

@@ -2,23 +2,27 @@
 //! partitions: one letter to each owner, in the order of arrival, so that what one connection sends for one partition is
 //! appended in its order (I5).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use coretide_controller::TopicImage;
 use coretide_log::batch::{BatchError, ProduceRules, VerifiedBatch, peek_header};
 use coretide_log::codec::Codec;
+use coretide_log::store::StoreJob;
 use coretide_model::{ErrorCode, ShardId, TopicPartition};
 use coretide_wire::TopicRef;
 use coretide_wire::produce::{ProduceOutcome, ProduceOutline, ProducePartition, ProducePlace, ProduceRequestView};
 use smallvec::SmallVec;
 
 use super::{Handled, Head, Outcome, Request};
-use crate::config::PRODUCE_SCAN_US;
+use crate::config::{PRODUCE_SCAN_US, UNPACK_AT_ONCE_BYTES};
 use crate::errors;
 use crate::event::Response;
+use crate::logs::JobOf;
 use crate::mail::{AppendItem, AppendResult, Mail, ReqId};
 use crate::pending::Pending;
+use crate::placement;
 use crate::shard::Shard;
 use crate::timers::Timer;
 
@@ -37,6 +41,37 @@ pub(crate) struct ProduceWait {
     left: u32,
     /// By place in the request.
     outcomes: SmallVec<[Appended; 1]>,
+    /// Batches that are still being checked: nothing of the request is appended before.
+    unchecked: Option<Box<Unchecked>>,
+}
+
+/// What of a request waits for batches that unpack to much.
+struct Unchecked {
+    /// What was checked already.
+    letters: Letters,
+    /// What was not, in its order.
+    rest: VecDeque<Unpack>,
+}
+
+struct Unpack {
+    tp: TopicPartition,
+    place: u32,
+    records: Bytes,
+    rules: ProduceRules,
+}
+
+/// Checks that the background does, one at a time: each may take as much memory as one batch may unpack to.
+#[derive(Default)]
+pub(crate) struct Unpacking {
+    queue: VecDeque<ReqId>,
+    busy: bool,
+}
+
+/// A partition's batch of which nothing bad is known.
+enum Checked {
+    Whole(TopicPartition, VerifiedBatch),
+    /// It takes longer than this thread has.
+    Later(TopicPartition, Bytes, ProduceRules),
 }
 
 /// What became of one partition of a request.
@@ -80,6 +115,8 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
     let view = ProduceRequestView::decode(&mut request.reader(), request.head.version)?;
     let mut outcomes: SmallVec<[Appended; 1]> = SmallVec::with_capacity(view.partition_count);
     let mut letters = Letters::new();
+    let mut rest = VecDeque::new();
+    let mut budget_bytes = UNPACK_AT_ONCE_BYTES;
     let mut topic: Option<(usize, Result<Arc<TopicImage>, ErrorCode>)> = None;
     for part in view.partitions() {
         if topic.as_ref().is_none_or(|(place, _)| *place != part.topic_place) {
@@ -87,14 +124,13 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
         }
         let found = topic.as_ref().map_or(Err(ErrorCode::UnknownTopicOrPartition), |(_, found)| found.clone());
         let place = outcomes.len() as u32;
-        outcomes.push(match check(shard, &view, part, &found) {
-            Ok((tp, batch)) => {
-                let owner = shard.owner(tp);
-                let item = AppendItem { tp, place, batch };
-                match letters.iter_mut().find(|(to, _)| *to == owner) {
-                    Some((_, items)) => items.push(item),
-                    None => letters.push((owner, SmallVec::from_buf([item]))),
-                }
+        outcomes.push(match check(shard, &view, part, &found, &mut budget_bytes) {
+            Ok(Checked::Whole(tp, batch)) => {
+                add_letter(&mut letters, shard.owner(tp), AppendItem { tp, place, batch });
+                Appended::Waiting
+            }
+            Ok(Checked::Later(tp, records, rules)) => {
+                rest.push_back(Unpack { tp, place, records, rules });
                 Appended::Waiting
             }
             Err(refused) => {
@@ -105,7 +141,12 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
     }
     let expires_us = shard.now.after_ms(u64::try_from(view.timeout_ms).unwrap_or(0));
     let (left, acks) = (letters.len() as u32, view.acks);
-    let wait = ProduceWait { frame: request.frame.clone(), outline: view.outline(), acks, expires_us, left, outcomes };
+    let (frame, outline) = (request.frame.clone(), view.outline());
+    let mut wait = ProduceWait { frame, outline, acks, expires_us, left, outcomes, unchecked: None };
+    if !rest.is_empty() {
+        wait.unchecked = Some(Box::new(Unchecked { letters, rest }));
+        return Ok(unpack_later(shard, &request.head, wait));
+    }
     if left == 0 && acks != 0 {
         return encode(&request.head, &wait);
     }
@@ -122,6 +163,83 @@ pub(crate) fn handle(shard: &mut Shard, request: &Request) -> Handled {
     }
     shard.note_committing(&request.head, id);
     Ok(Outcome::Later)
+}
+
+fn add_letter(letters: &mut Letters, owner: ShardId, item: AppendItem) {
+    match letters.iter_mut().find(|(to, _)| *to == owner) {
+        Some((_, items)) => items.push(item),
+        None => letters.push((owner, SmallVec::from_buf([item]))),
+    }
+}
+
+/// Parks a request with batches for the background. What follows it on its connection waits, so that the order stays.
+fn unpack_later(shard: &mut Shard, head: &Head, wait: ProduceWait) -> Outcome {
+    let acks = wait.acks;
+    let id = shard.pending.insert(*head, None, Pending::Produce(wait));
+    if let Some(session) = shard.sessions.get_mut(&head.conn) {
+        session.hold_up();
+    }
+    shard.unpacking.queue.push_back(id);
+    unpack_next(shard);
+    arm_scan(shard);
+    if acks == 0 {
+        return Outcome::Silent;
+    }
+    shard.note_waiting(head, id);
+    Outcome::Later
+}
+
+/// Has the background check the next batch, unless it is at one.
+fn unpack_next(shard: &mut Shard) {
+    while !shard.unpacking.busy
+        && let Some(id) = shard.unpacking.queue.pop_front()
+    {
+        // The request may be over: its connection is gone, or it has waited too long.
+        let Some((_, Pending::Produce(wait))) = shard.pending.get_mut(id) else { continue };
+        let Some(next) = wait.unchecked.as_ref().and_then(|unchecked| unchecked.rest.front()) else { continue };
+        let job = StoreJob::verify(next.records.clone(), next.rules);
+        shard.unpacking.busy = true;
+        shard.start_job(job, JobOf::Unpacked(id));
+    }
+}
+
+/// The background has checked a batch. With the last one of its request all of it is appended.
+pub(crate) fn on_unpacked(shard: &mut Shard, id: ReqId, result: Result<VerifiedBatch, BatchError>) {
+    shard.unpacking.busy = false;
+    take_unpacked(shard, id, result);
+    unpack_next(shard);
+}
+
+fn take_unpacked(shard: &mut Shard, id: ReqId, result: Result<VerifiedBatch, BatchError>) {
+    let shards = shard.config.shards;
+    let Some((head, Pending::Produce(wait))) = shard.pending.get_mut(id) else { return };
+    let head = *head;
+    let Some(unchecked) = wait.unchecked.as_mut() else { return };
+    let Some(Unpack { tp, place, .. }) = unchecked.rest.pop_front() else { return };
+    match result {
+        Ok(batch) => {
+            add_letter(&mut unchecked.letters, placement::owner(tp, shards), AppendItem { tp, place, batch });
+        }
+        Err(error) => {
+            shard.metrics.batches_refused += 1;
+            wait.outcomes[place as usize] = Appended::invalid(&error);
+        }
+    }
+    if !unchecked.rest.is_empty() {
+        return shard.unpacking.queue.push_front(id);
+    }
+    let letters = std::mem::take(&mut unchecked.letters);
+    wait.unchecked = None;
+    wait.left = letters.len() as u32;
+    if letters.is_empty() {
+        return conclude(shard, id);
+    }
+    if wait.acks != 0 {
+        shard.note_committing(&head, id);
+    }
+    for (to, items) in letters {
+        shard.send(to, Mail::Append { id, items });
+    }
 }
 
 /// The topic that a request names, if clients may write to it (P7).
@@ -142,7 +260,8 @@ fn check(
     view: &ProduceRequestView<'_>,
     part: ProducePartition<'_>,
     topic: &Result<Arc<TopicImage>, ErrorCode>,
-) -> Result<(TopicPartition, VerifiedBatch), Appended> {
+    budget_bytes: &mut u64,
+) -> Result<Checked, Appended> {
     if !(-1..=1).contains(&view.acks) {
         return Err(Appended::refused(ErrorCode::InvalidRequiredAcks, None));
     }
@@ -160,8 +279,12 @@ fn check(
         return Err(Appended::refused(ErrorCode::UnsupportedCompressionType, Some(message)));
     }
     let rules = ProduceRules::from_config(&topic.config, shard.now.wall_ms);
-    let batch = shard.verifier.verify_produced(records, &rules).map_err(|error| Appended::invalid(&error))?;
-    Ok((TopicPartition { topic_id: topic.id, partition: part.index }, batch))
+    let tp = TopicPartition { topic_id: topic.id, partition: part.index };
+    let verified = shard.verifier.verify_within(&records, &rules, budget_bytes);
+    Ok(match verified.map_err(|error| Appended::invalid(&error))? {
+        Some(batch) => Checked::Whole(tp, batch),
+        None => Checked::Later(tp, records, rules),
+    })
 }
 
 /// An owner has answered.

@@ -30,6 +30,7 @@ use crate::mail::{AppendFailure, AppendItem, AppendResult, Mail, ReqId};
 use crate::shard::Shard;
 
 pub(crate) use internal::{InternalResult, Loaded, Ticket};
+pub(crate) use reads::JobOf;
 
 /// Something that waits for a commit.
 struct CommitWait {

@@ -12,6 +12,7 @@ use super::internal::Ticket;
 use super::{Logs, asks};
 use crate::config::{COLD_BYTES_MAX, COLD_WAITS_MAX};
 use crate::event::Output;
+use crate::handlers::produce;
 use crate::mail::{Mail, ReadAnswer, ReadAsk, ReadItem, ReadPart, ReqId};
 use crate::shard::Shard;
 
@@ -25,13 +26,15 @@ pub(super) const NO_MARKS: Marks =
     Marks { log_start_offset: -1, last_stable_offset: -1, high_watermark: -1, log_end_offset: -1 };
 
 /// Who waits for a job.
-pub(super) enum JobOf {
+pub(crate) enum JobOf {
     /// A part of a Fetch.
     Part { wait: u64, index: usize, tp: TopicPartition, spec: ReadSpec, replans: u8 },
     /// A search by time.
     Asked(asks::Asked),
     /// One of our own machines reads its log.
     Load(Ticket),
+    /// A Produce request whose batch unpacks to much.
+    Unpacked(ReqId),
 }
 
 impl JobOf {
@@ -39,7 +42,7 @@ impl JobOf {
     fn budget_bytes(&self) -> u64 {
         match self {
             JobOf::Part { spec, .. } => u64::from(spec.max_bytes),
-            JobOf::Asked(_) | JobOf::Load(_) => 0,
+            JobOf::Asked(_) | JobOf::Load(_) | JobOf::Unpacked(_) => 0,
         }
     }
 }
@@ -150,7 +153,7 @@ fn readable_end(marks: &Marks, isolation: Isolation) -> i64 {
 
 impl Shard {
     /// Starts a job of ours.
-    pub(super) fn start_job(&mut self, job: StoreJob, of: JobOf) {
+    pub(crate) fn start_job(&mut self, job: StoreJob, of: JobOf) {
         let jobs = &mut self.logs.jobs;
         let id = jobs.next_id | JOB_BIT;
         jobs.next_id += 1;
@@ -235,6 +238,7 @@ impl Shard {
                 self.logs.store.note_search(&done);
                 self.on_time_found(asked, done.result);
             }
+            (StoreJobOutput::Verified(result), JobOf::Unpacked(id)) => produce::on_unpacked(self, id, result),
             _ => unreachable!("a job yields what its kind yields"),
         }
     }

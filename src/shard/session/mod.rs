@@ -162,6 +162,11 @@ impl Session {
         self.line.get_mut(index as usize).expect("a place was given out by `begin`")
     }
 
+    /// The request that has just begun runs alone after all: none behind it begins before it is answered.
+    pub fn hold_up(&mut self) {
+        self.alone = true;
+    }
+
     /// Notes where the request of this place waits.
     pub fn waits(&mut self, place: u64, id: ReqId) {
         self.fill(place, Place::Waiting(Some(id)));

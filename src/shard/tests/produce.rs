@@ -1,6 +1,10 @@
 //! Produce across shards: order, durability, duplicates, refusals.
 
 use bytes::Bytes;
+use coretide_log::batch::crc_of;
+use coretide_log::builder::BatchBuilder;
+use coretide_log::codec::{Codec, Compression};
+use coretide_wire::encode_request;
 use coretide_wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use coretide_wire::messages::produce::{ProduceResponse, TopicProduceData};
 
@@ -208,4 +212,70 @@ fn a_produce_that_waits_too_long_is_told_so_and_the_connection_goes_on() {
     rig.release_io();
     let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(0, batch(&[b"b"]))]));
     assert_eq!(produced(&response), [(0, 0, 1)], "what timed out was appended all the same");
+}
+
+/// Records of a few MiB that are all the same.
+fn bomb(mib: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::of(Codec::Lz4));
+    builder.push(START_MS, None, Some(&vec![0; mib << 20]), &[]);
+    builder.build()
+}
+
+/// Its own connection waits for it, with everything behind it; others do not.
+#[test]
+fn a_batch_that_unpacks_to_much_keeps_its_place_and_holds_up_no_other_connection() {
+    for acks in [-1, 0] {
+        let mut rig = Rig::new(2);
+        let topic = rig.create("t", 2, &[]);
+        let (conn, other) = (rig.open(0), rig.open(0));
+        let (near, far) = (rig.owned_by(topic, 0), rig.owned_by(topic, 1));
+        let first = produce("t", acks, &[(far, bomb(5)), (near, batch(&[b"small"]))]);
+        match acks {
+            0 => rig.push_raw(conn, encode_request(&first, 9, 0, None).unwrap().slice(4..)),
+            _ => rig.push(conn, 9, &first),
+        }
+        rig.push(conn, 9, &produce("t", -1, &[(far, batch(&[b"behind"]))]));
+        rig.push(other, 9, &produce("t", -1, &[(near, batch(&[b"other"])), (far, batch(&[b"other"]))]));
+        rig.run();
+        let response: ProduceResponse = rig.receive(other);
+        assert_eq!(produced(&response), [(near, 0, 0), (far, 0, 0)], "it came later and did not wait");
+        if acks != 0 {
+            let response: ProduceResponse = rig.receive(conn);
+            assert_eq!(produced(&response), [(far, 0, 1), (near, 0, 1)], "nothing of a request goes ahead of the rest");
+        }
+        let response: ProduceResponse = rig.receive(conn);
+        assert_eq!(produced(&response), [(far, 0, 2)]);
+    }
+}
+
+#[test]
+fn batches_of_one_request_share_what_is_unpacked_at_once_and_each_gets_its_answer() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 5, &[]);
+    let conn = rig.open(1);
+    let mut damaged = bomb(6).to_vec();
+    let middle = damaged.len() / 2;
+    damaged.truncate(middle);
+    damaged[8..12].copy_from_slice(&(middle as i32 - 12).to_be_bytes());
+    let crc = crc_of(&damaged);
+    damaged[17..21].copy_from_slice(&crc.to_be_bytes());
+    let parts = [(0, bomb(3)), (1, bomb(3)), (2, damaged.into()), (3, bomb(129)), (4, bomb(1))];
+    let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &parts));
+    assert_eq!(produced(&response), [(0, 0, 0), (1, 0, 0), (2, 87, -1), (3, 10, -1), (4, 0, 0)]);
+    assert_eq!(rig.shards[1].metrics().batches_refused, 2);
+    let only_bad: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &parts[3..4]));
+    assert_eq!(produced(&only_bad), [(3, 10, -1)]);
+}
+
+#[test]
+fn a_connection_that_ends_while_its_batch_is_unpacked_leaves_nothing_and_the_next_one_goes_on() {
+    let mut rig = Rig::new(1);
+    rig.create("t", 1, &[]);
+    let (conn, other) = (rig.open(0), rig.open(0));
+    rig.push(conn, 9, &produce("t", -1, &[(0, bomb(5))]));
+    rig.push(other, 9, &produce("t", -1, &[(0, bomb(5))]));
+    rig.hang_up(conn);
+    rig.run();
+    let response: ProduceResponse = rig.receive(other);
+    assert_eq!(produced(&response), [(0, 0, 0)]);
 }
