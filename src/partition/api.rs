@@ -293,9 +293,13 @@ mod tests {
 
     #[test]
     fn list_targets_are_the_special_timestamps() {
-        assert_eq!(ListTarget::from_wire(-7), None);
-        assert_eq!(ListTarget::from_wire(-6), Some(ListTarget::Tiered));
-        assert_eq!(ListTarget::from_wire(0), Some(ListTarget::Timestamp(0)));
-        assert_eq!(ListTarget::from_wire(-3), Some(ListTarget::MaxTimestamp));
+        let target = ListTarget::from_wire;
+        let special = [-1, -2, -3, -4].map(|timestamp| target(timestamp).expect("known"));
+        use ListTarget::{Earliest, EarliestLocal, Latest, MaxTimestamp, Tiered, Timestamp};
+        assert_eq!(special, [Latest, Earliest, MaxTimestamp, EarliestLocal]);
+        assert_eq!([target(-5), target(-6), target(-7)], [Some(Tiered), Some(Tiered), None]);
+        assert_eq!([target(0), target(i64::MAX)], [Some(Timestamp(0)), Some(Timestamp(i64::MAX))]);
+        let none = ListedOffset::NONE;
+        assert_eq!((none.offset, none.timestamp_ms, none.leader_epoch), (-1, -1, -1));
     }
 }

@@ -133,6 +133,32 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_none_has_kafkas_numbers_and_an_empty_epoch_ends_where_it_began() {
+        assert_eq!((EpochEnd::UNDEFINED.epoch, EpochEnd::UNDEFINED.end_offset), (-1, -1));
+        let cache = cache(&[(4, 10), (5, 10)]);
+        assert_eq!((cache.end_of(4, 20), cache.end_of(5, 20)), (end(4, 10), end(5, 20)));
+        assert_eq!(self::cache(&[(0, 0), (3, 10)]).end_of(0, 20), end(0, 10), "0 is an epoch");
+    }
+
+    #[test]
+    fn an_epoch_that_begins_at_the_end_is_kept_and_entries_begin_with_the_offsets_own() {
+        let mut cache = cache(&[(2, 10), (4, 30), (7, 50)]);
+        let first = |offset| cache.entries_from(offset).iter().map(|entry| entry.epoch).collect::<Vec<_>>();
+        assert_eq!([first(5), first(29), first(30), first(49)], [vec![2, 4, 7], vec![2, 4, 7], vec![4, 7], vec![4, 7]]);
+        cache.truncate_end(30);
+        assert_eq!(cache.latest(), Some(EpochStart { epoch: 4, start_offset: 30 }));
+    }
+
+    #[test]
+    fn the_oldest_epoch_goes_when_there_are_too_many() {
+        let mut cache = EpochCache::default();
+        for n in 0..EPOCHS_MAX as i32 + 3 {
+            cache.assign(n, i64::from(n) * 10);
+        }
+        assert_eq!((cache.entries().len(), cache.entries()[0].epoch), (EPOCHS_MAX, 3));
+    }
+
+    #[test]
     fn older_epochs_change_nothing_and_truncation_keeps_what_holds_the_edge() {
         let mut cache = cache(&[(2, 10), (4, 30), (7, 50)]);
         cache.assign(4, 60);

@@ -5,7 +5,7 @@ use crate::producer_state::SequenceError;
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
 use coretide_log::io::{Job, Op, OpOk, OpResult, Step, VolumeSpace};
-use coretide_log::store::{ShardRecovered, StoreJob, StoreJobOutput, StoreLimits, StoreOut};
+use coretide_log::store::{BatchSummary, ShardRecovered, StoreJob, StoreJobOutput, StoreLimits, StoreOut};
 use coretide_model::topic_config::CleanupPolicy;
 use coretide_model::{ErrorCode, TopicId};
 
@@ -281,4 +281,50 @@ fn a_batch_behind_a_refused_first_one_is_not_appended_before_it() {
     assert_eq!(fixture.append(&second).expect("in its place").base_offset, 3);
     let other = batch(Some((6, 0, 70)), 1);
     assert!(fixture.append(&other).is_ok(), "of whom nothing was refused may begin anywhere");
+}
+
+#[test]
+fn what_was_replayed_tells_duplicates_and_batches_without_a_sequence_tell_nothing() {
+    let Fixture { mut store, partition, .. } = Fixture::new(TopicConfig::default());
+    let summary = |producer_id, base_offset, base_sequence| BatchSummary {
+        base_offset,
+        last_offset: base_offset + 2,
+        leader_epoch: 2,
+        attributes: 0,
+        producer_id,
+        producer_epoch: 0,
+        base_sequence,
+        max_timestamp: NOW.wall_ms,
+        size_bytes: 100,
+    };
+    let recovered = RecoveredLog {
+        key: partition.key(),
+        tp: partition.topic_partition(),
+        dir: Arc::from("t-0"),
+        log_start_offset: 0,
+        end_offset: 16,
+        aux: Bytes::new(),
+        aux_end_offset: 0,
+        replay: vec![summary(7, 10, 5), summary(8, 13, -1)],
+    };
+    let config = Arc::new(TopicConfig::default());
+    let mut partition = Partition::recover(&mut store, NOW, &recovered, 3, config).expect("an empty snapshot is good");
+    let known: Vec<_> = partition.describe_producers().iter().map(|one| (one.producer_id, one.last_sequence)).collect();
+    assert_eq!(known, [(7, 7)]);
+    let again = partition.append(&mut store, NOW, &batch(Some((7, 0, 5)), 3), 3, Origin::Client).expect("known");
+    assert!(again.duplicate && (again.base_offset, again.last_offset) == (10, 12), "{again:?}");
+}
+
+#[test]
+fn a_changed_config_counts_from_now_on_and_the_size_is_that_of_the_batches() {
+    let mut fixture = Fixture::new(TopicConfig { segment_bytes: 100, ..TopicConfig::default() });
+    assert_eq!(fixture.partition.config().segment_bytes, 100);
+    let one = batch(None, 20);
+    assert!(matches!(fixture.append(&one), Err(AppendError::LargerThanSegment { .. })));
+    let larger = TopicConfig { segment_bytes: 1 << 20, ..TopicConfig::default() };
+    fixture.partition.set_config(&mut fixture.store, Arc::new(larger));
+    assert_eq!(fixture.partition.config().segment_bytes, 1 << 20);
+    fixture.append(&one).expect("it fits now");
+    fixture.settle();
+    assert_eq!(fixture.partition.log_bytes(&fixture.store), one.len_bytes() as u64);
 }

@@ -173,3 +173,32 @@ fn bug_a_full_journal_waited_for_itself() {
         }
     }
 }
+
+#[test]
+fn a_full_journal_lets_nothing_be_written_ahead() {
+    let limits = StoreLimits { journal_files_max: 2, ..small_limits() };
+    let mut world = World::new(7, limits, small_config());
+    let (log, other) = (world.create(), world.create());
+    for _ in 0..2 {
+        world.append(log, 14_000, Durable);
+        world.settle();
+    }
+    // No destage and no checkpoint goes on, so that no journal file comes free.
+    for _ in 0..100 {
+        world.append(other, 9_000, Durable);
+        world.tick();
+        world.write();
+        world.tick();
+        if world.logs[&other].acked < world.logs[&other].end() {
+            break;
+        }
+    }
+    assert!(world.logs[&other].acked < world.logs[&other].end() && world.writing().is_empty(), "the journal is full");
+    append_large(&mut world, log);
+    assert_eq!(world.writing(), Vec::<String>::new());
+    world.settle();
+    for id in [log, other] {
+        assert_eq!(world.logs[&id].acked, world.logs[&id].end());
+    }
+    world.check_all_reads();
+}
