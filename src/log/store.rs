@@ -28,6 +28,7 @@ mod retention;
 mod ring;
 mod segment;
 mod space;
+mod states;
 #[cfg(test)]
 mod tests;
 

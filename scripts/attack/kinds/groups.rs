@@ -130,6 +130,11 @@ pub fn pending_joins(target: &Target) -> Outcome {
     for (number, peer) in peers.iter_mut().enumerate() {
         peer.send(&join(&leader_of(number % 4), "", Bytes::from(vec![2; 5000])), 3)?;
     }
+    expect_waiting(target, &mut peers)
+}
+
+/// Holds the attack to its end, and demands that the peers are still kept waiting then.
+fn expect_waiting(target: &Target, peers: &mut [Peer]) -> Outcome {
     target.hold();
     let mut tally = Tally::default();
     for peer in peers.iter_mut().take(20) {
@@ -156,16 +161,7 @@ pub fn padded_joins(target: &Target) -> Outcome {
         let member = JoinGroupRequest { group_instance_id: Some(format!("static-{number}")), ..first.clone() };
         peer.send_raw(&padded(&member, 9, 900_000)?);
     }
-    target.hold();
-    let mut tally = Tally::default();
-    for peer in peers.iter_mut().take(20) {
-        tally.add(match peer.frame(Duration::from_millis(5)) {
-            Err(Ended::Silent) => "waiting",
-            Err(Ended::Closed) => "closed",
-            Ok(_) => "answered early",
-        });
-    }
-    tally.expect(&["waiting"])
+    expect_waiting(target, &mut peers)
 }
 
 /// The same static member from two connections, over and over: each newcomer fences the other.

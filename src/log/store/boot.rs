@@ -28,6 +28,7 @@ use super::format::{Chain, CommitHeader};
 use super::jobs::{DestageJob, JournalFileJob, OwnOk, RemoveJob, checkpoint_ops, data};
 use super::ring::JournalFile;
 use super::segment::Log;
+use super::states::{self, drive};
 use crate::io::{Durability, FileId, IoError, Job, OWN_DIR, Op, OpOk, OpResult, Step};
 use meta::{BOOT_FILES, BootFile, BootMeta, boot_file, journal_id, read_boot_file};
 use orphans::Orphans;
@@ -248,12 +249,7 @@ enum State {
     Clean,
 }
 
-/// What a state wants.
-enum Next {
-    Do(Vec<Op>, State),
-    Go(State),
-    Done(BootReport),
-}
+type Next = states::Next<State, BootReport>;
 
 /// The job that recovers a data directory.
 #[derive(Debug)]
@@ -722,20 +718,12 @@ impl Job for Boot {
     type Output = Result<BootReport, BootError>;
 
     fn step(&mut self, results: Vec<OpResult>) -> Step<Result<BootReport, BootError>> {
-        let mut results = results;
-        loop {
-            let state = std::mem::replace(&mut self.state, State::Begin);
-            match self.advance(state, std::mem::take(&mut results)) {
-                Ok(Next::Go(state)) => self.state = state,
-                Ok(Next::Do(ops, state)) if ops.is_empty() => self.state = state,
-                Ok(Next::Do(ops, state)) => {
-                    self.state = state;
-                    return Step::Do(ops);
-                }
-                Ok(Next::Done(report)) => return Step::Done(Ok(report)),
-                Err(error) => return Step::Done(Err(error)),
-            }
+        let state = std::mem::replace(&mut self.state, State::Begin);
+        let (state, step) = drive(state, results, |state, results| self.advance(state, results));
+        if let Some(state) = state {
+            self.state = state;
         }
+        step
     }
 }
 

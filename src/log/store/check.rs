@@ -25,6 +25,7 @@ use super::boot::meta::{BOOT_FILES, BootFile, BootMeta, read_boot_file};
 use super::boot::orphans::Orphans;
 use super::checkpoint::{CheckpointImage, Decoded, FORMAT};
 use super::jobs::data;
+use super::states::{self, drive};
 use crate::io::{FileId, IoError, Job, OWN_DIR, Op, OpOk, OpResult, Step};
 pub(super) use index::IndexCheck;
 use journal::{Cut, JournalCheck};
@@ -191,12 +192,7 @@ pub struct Check {
     progress: CheckProgress,
 }
 
-/// What a state came to.
-enum Next {
-    Do(Vec<Op>, State),
-    Go(State),
-    Done,
-}
+type Next = states::Next<State, CheckReport>;
 
 fn names(result: Option<OpResult>) -> Result<Vec<String>, IoError> {
     match result {
@@ -265,7 +261,7 @@ impl Check {
                         let what = "records, but no boot file says which state counts".to_string();
                         self.report.add(Severity::Loss, place, None, what, remedy);
                     }
-                    Ok(Next::Done)
+                    Ok(Next::Done(std::mem::take(&mut self.report)))
                 }
             },
             State::NextShard => {
@@ -308,7 +304,7 @@ impl Check {
             },
             State::Strays => {
                 self.strays(&names(result.next())?);
-                Ok(Next::Done)
+                Ok(Next::Done(std::mem::take(&mut self.report)))
             }
         }
     }
@@ -483,19 +479,11 @@ impl Job for Check {
     type Output = Result<CheckReport, CheckError>;
 
     fn step(&mut self, results: Vec<OpResult>) -> Step<Result<CheckReport, CheckError>> {
-        let mut results = results;
-        loop {
-            let state = std::mem::replace(&mut self.state, State::Begin);
-            match self.advance(state, std::mem::take(&mut results)) {
-                Ok(Next::Go(state)) => self.state = state,
-                Ok(Next::Do(ops, state)) if ops.is_empty() => self.state = state,
-                Ok(Next::Do(ops, state)) => {
-                    self.state = state;
-                    return Step::Do(ops);
-                }
-                Ok(Next::Done) => return Step::Done(Ok(std::mem::take(&mut self.report))),
-                Err(error) => return Step::Done(Err(error)),
-            }
+        let state = std::mem::replace(&mut self.state, State::Begin);
+        let (state, step) = drive(state, results, |state, results| self.advance(state, results));
+        if let Some(state) = state {
+            self.state = state;
         }
+        step
     }
 }
