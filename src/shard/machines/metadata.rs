@@ -25,6 +25,8 @@ pub(crate) enum MetadataError {
     Batch(#[from] coretide_log::batch::BatchError),
     #[error("the metadata log configures the unknown resource type {0}")]
     ResourceType(i8),
+    #[error("the metadata log holds a record of type {0}, which this version does not act on; a newer one wrote it")]
+    Unsupported(i16),
     #[error("the metadata log ends inside a batch")]
     CutOff,
 }
@@ -61,9 +63,9 @@ fn to_wire(record: &Record) -> MetadataRecord {
     }
 }
 
-/// The controller's value; none for records that Kafka knows and this broker does not act on.
-fn from_wire(record: MetadataRecord) -> Result<Option<Record>, MetadataError> {
-    Ok(Some(match record {
+/// The controller's value. To go on without a record would be to serve another cluster than the one that was written.
+fn from_wire(record: MetadataRecord) -> Result<Record, MetadataError> {
+    Ok(match record {
         MetadataRecord::Topic(TopicRecord { name, topic_id }) => Record::Topic { name, topic_id },
         MetadataRecord::Partition(partition) => Record::Partition {
             topic_id: partition.topic_id,
@@ -84,8 +86,8 @@ fn from_wire(record: MetadataRecord) -> Result<Option<Record>, MetadataError> {
         MetadataRecord::ProducerIds(ids) => {
             Record::ProducerIds { broker_id: ids.broker_id, next_producer_id: ids.next_producer_id }
         }
-        _ => return Ok(None),
-    }))
+        other => return Err(MetadataError::Unsupported(other.api_key())),
+    })
 }
 
 /// Records that belong together, as one batch.
@@ -108,7 +110,7 @@ pub(crate) fn from_batches(bytes: &Bytes) -> Result<Vec<Vec<Record>>, MetadataEr
         let mut decoded = Vec::new();
         for record in records {
             let value = Bytes::copy_from_slice(record?.value.unwrap_or_default());
-            decoded.extend(from_wire(MetadataRecord::decode(&value)?)?);
+            decoded.push(from_wire(MetadataRecord::decode(&value)?)?);
         }
         batches.push(decoded);
     }
@@ -122,6 +124,7 @@ pub(crate) fn from_batches(bytes: &Bytes) -> Result<Vec<Vec<Record>>, MetadataEr
 mod tests {
     use super::*;
     use coretide_model::TopicId;
+    use coretide_wire::messages::records::PartitionChangeRecord;
 
     #[test]
     fn every_record_reads_back_as_it_was_written() {
@@ -157,5 +160,14 @@ mod tests {
         assert_eq!(read, [records.clone(), records[..2].to_vec()]);
         bytes.pop();
         assert!(matches!(from_batches(&Bytes::from(bytes)), Err(MetadataError::CutOff)));
+    }
+
+    #[test]
+    fn a_record_that_a_newer_version_wrote_is_not_passed_over() {
+        let change = MetadataRecord::from(PartitionChangeRecord::default());
+        let mut builder = BatchBuilder::new(Compression::of(Codec::None));
+        builder.push(5, None, Some(&change.encode(VERSION).unwrap()), &[]);
+        let read = from_batches(&builder.build());
+        assert!(matches!(read, Err(MetadataError::Unsupported(key)) if key == change.api_key()), "{read:?}");
     }
 }
