@@ -6,7 +6,6 @@ mod broker;
 mod kafka_tools;
 pub mod model;
 mod play;
-mod process;
 mod setup;
 
 use std::env;
@@ -15,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use broker::Broker;
-use process::Log;
-use setup::Missing;
+use coretide_errands::fetched::Missing;
+use coretide_errands::process::{self, Log};
 
 /// How long one client may take with its scenario.
 const SCENARIO_MAX: Duration = Duration::from_secs(150);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::process::{self, Log};
+use coretide_errands::process::{self, Log};
 
 /// How long a broker may take until it accepts connections.
 const START_MAX: Duration = Duration::from_secs(30);

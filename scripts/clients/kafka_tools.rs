@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::broker::Broker;
-use super::process::{self, Log};
 use super::setup::KafkaTools;
 use super::{INPUT, Places};
+use coretide_errands::process::{self, Log};
 
 /// How long one tool may take.
 const TOOL_MAX: Duration = Duration::from_secs(60);

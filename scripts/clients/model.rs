@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use coretide_errands::fetched::Missing;
+
 use super::Places;
 use super::broker::Broker;
-use super::setup::{self, Missing};
+use super::setup;
 
 /// What `--help` prints.
 pub const USAGE: &str = "usage: cargo x bench-model [--binary PATH] [--secs N] [NUMBER...]

@@ -4,9 +4,9 @@
 use std::process::Command;
 
 use super::broker::Broker;
-use super::process::{Log, Talker};
 use super::setup::Recipe;
 use super::{INPUT, Places, SCENARIO_MAX};
+use coretide_errands::process::{Log, Talker};
 
 /// The steps that each scenario must pass or, where its client cannot do it, skip with a reason.
 pub const STEPS: &[&str] =

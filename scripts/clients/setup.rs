@@ -1,37 +1,22 @@
 //! What each client needs, from the package registries into `target/clients/`, and how its scenario is started. Versions are
 //! pinned by the manifests and lock files beside the scenarios.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use coretide_errands::fetched::{Missing, has, need, once};
+use coretide_errands::maven::Jars;
+use coretide_errands::process::{self, Log};
+
 use super::Places;
-use super::process::{self, Log};
 
 /// How long one installation or compilation may take.
 const INSTALL_MAX: Duration = Duration::from_secs(300);
 /// The line of the Java client that `java-3.8` means.
 const JAVA_OLDER: &str = "3.8.1";
-/// Maven's own plug-in that fetches jars, pinned as they are.
-const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
-
-/// Why a client cannot play.
-#[derive(Debug)]
-pub enum Missing {
-    /// A toolchain is not on this machine: `go is not installed`.
-    NotInstalled(String),
-    /// It should have worked.
-    Broken(String),
-}
-
-impl From<String> for Missing {
-    fn from(why: String) -> Missing {
-        Missing::Broken(why)
-    }
-}
 
 /// How a scenario is started; the driver appends `--bootstrap`, `--input` and `--name`.
 pub struct Recipe {
@@ -94,18 +79,10 @@ pub fn kafka_tools(places: &Places) -> Result<KafkaTools, Missing> {
 
 /// Fetches what a pom names into `home/jars` and returns the class path of them all.
 fn jars(places: &Places, pom: &Path, home: &Path, extra: &[String]) -> Result<OsString, Missing> {
-    need("mvn", &["--version"], "mvn is not installed")?;
-    let folder = home.join("jars");
     let name = home.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    once(&home.join("fetched"), &[pom], || {
-        let _ = fs::remove_dir_all(&folder);
-        let mut maven = Command::new("mvn");
-        maven.args(["-q", "-B", COPY_JARS, "-f"]).arg(pom).args(extra);
-        maven.arg(format!("-DoutputDirectory={}", folder.display()));
-        maven.arg(format!("-Dmaven.repo.local={}", places.work.join("java/repository").display()));
-        process::run(maven, &install_log(places, &format!("mvn-{name}"))?, INSTALL_MAX)
-    })?;
-    Ok(folder.join("*").into_os_string())
+    let log = places.work.join(format!("logs/install-mvn-{name}.log"));
+    let repository = Some(places.work.join("java/repository"));
+    Jars { pom, home, repository, properties: extra, log: &log }.fetch()
 }
 
 /// confluent-kafka, the Python face of librdkafka.
@@ -207,42 +184,6 @@ pub fn kcat(places: &Places) -> Result<Recipe, Missing> {
     Ok(python_recipe("python3".into(), places.source("kcat").join("with_kcat.py")))
 }
 
-fn has(program: &str, probe: &[&str]) -> bool {
-    let mut command = Command::new(program);
-    command.args(probe).stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
-}
-
-fn need(program: &str, probe: &[&str], otherwise: &str) -> Result<(), Missing> {
-    if has(program, probe) { Ok(()) } else { Err(Missing::NotInstalled(otherwise.to_string())) }
-}
-
 fn install_log(places: &Places, name: &str) -> Result<Log, String> {
     Log::create(&places.work.join(format!("logs/install-{name}.log")))
-}
-
-/// Does `work` unless it was done before with the same `inputs`; `stamp` remembers them.
-fn once(stamp: &Path, inputs: &[&Path], work: impl FnOnce() -> Result<(), String>) -> Result<(), Missing> {
-    let mut wanted = env::consts::ARCH.as_bytes().to_vec();
-    for input in inputs {
-        wanted.extend(fs::read(input).map_err(|error| format!("{}: {error}", input.display()))?);
-    }
-    if fs::read(stamp).is_ok_and(|done| done == wanted) {
-        return Ok(());
-    }
-    let folder = stamp.parent().ok_or_else(|| format!("{}: no folder", stamp.display()))?;
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    work()?;
-    fs::write(stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_toolchain_is_named() {
-        let missing = need("a-program-that-nobody-has", &[], "it is not installed");
-        assert!(matches!(missing, Err(Missing::NotInstalled(why)) if why == "it is not installed"));
-    }
 }
