@@ -3,8 +3,15 @@
 use crate::report::Outcome;
 use crate::stats::{Tally, cpu_seconds};
 use clap::Args;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// The error of a load that was ended early: half a measurement is none.
+pub const INTERRUPTED: &str = "interrupted";
+/// How often it is looked whether enough was carried.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// What every load needs to know.
 #[derive(Args, Clone, Debug)]
@@ -27,27 +34,76 @@ pub struct Target {
     /// Measured time in seconds.
     #[arg(long, default_value_t = 10.0)]
     pub secs: f64,
+    /// Measure until this many bytes of batches were carried, too.
+    #[arg(long, default_value_t = 0)]
+    pub bytes_at_least: u64,
     /// Time before it in seconds.
     #[arg(long, default_value_t = 2.0)]
     pub warmup_secs: f64,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Set by whoever wants the load to end early: then there is no outcome.
+    #[arg(skip)]
+    pub stop: Arc<AtomicBool>,
 }
 
 /// When a load's measured time begins and ends.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct Window<'a> {
     /// Responses count from here.
     pub begin: Instant,
-    /// To here; nothing is sent afterwards.
+    /// To here at least.
     pub end: Instant,
+    gate: &'a Gate,
+    stop: &'a AtomicBool,
 }
 
-impl Window {
+/// What all connections know of each other: how much has been carried, and since when that is enough.
+#[derive(Debug, Default)]
+struct Gate {
+    bytes_at_least: u64,
+    bytes: AtomicU64,
+    closed_at: OnceLock<Instant>,
+}
+
+impl Window<'_> {
     /// True when a response at `now` counts.
     pub fn counts(&self, now: Instant) -> bool {
-        (self.begin..self.end).contains(&now)
+        now >= self.begin && !self.is_over(now)
+    }
+
+    /// True when nothing more is to be sent at `now`: the time is over, and all bytes that were asked for were carried.
+    /// Or somebody wants an early end.
+    pub fn is_over(&self, now: Instant) -> bool {
+        match self.gate.closed_at.get() {
+            Some(closed_at) => now >= *closed_at,
+            None => {
+                let over = now >= self.end && self.gate.bytes.load(Ordering::Relaxed) >= self.gate.bytes_at_least;
+                (over || self.is_stopped()) && now >= *self.gate.closed_at.get_or_init(|| now)
+            }
+        }
+    }
+
+    /// True when somebody wants an early end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A response that counts carried this much.
+    pub fn carried(&self, bytes: u64) {
+        if self.gate.bytes_at_least > 0 {
+            self.gate.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Sleeps until it is over; how long it was, in seconds. A load that gives up never gets there: `gave_up` tells.
+    fn wait_until_over(&self, gave_up: impl Fn() -> bool) -> f64 {
+        while !self.is_over(Instant::now()) && !gave_up() {
+            thread::sleep(LOOK_AGAIN_AFTER);
+        }
+        let closed_at = self.gate.closed_at.get().copied().unwrap_or(self.end);
+        closed_at.saturating_duration_since(self.begin).as_secs_f64()
     }
 }
 
@@ -55,19 +111,23 @@ impl Window {
 pub fn run(
     target: &Target,
     connections: usize,
-    load: impl Fn(usize, Window) -> Result<Tally, String> + Sync,
+    load: impl Fn(usize, Window<'_>) -> Result<Tally, String> + Sync,
 ) -> Result<Outcome, String> {
+    let gate = Gate { bytes_at_least: target.bytes_at_least, ..Gate::default() };
     let begin = Instant::now() + Duration::from_secs_f64(target.warmup_secs);
-    let window = Window { begin, end: begin + Duration::from_secs_f64(target.secs) };
-    let (cpu, tallies) = thread::scope(|scope| {
+    let window = Window { begin, end: begin + Duration::from_secs_f64(target.secs), gate: &gate, stop: &target.stop };
+    let (used, tallies) = thread::scope(|scope| {
         let load = &load;
         let threads: Vec<_> =
             (0..connections).map(|connection| scope.spawn(move || load(connection, window))).collect();
-        let cpu = target.pid.map(|pid| measure_cpu(pid, window)).transpose();
+        let used = measure(target.pid, window, || threads.iter().any(thread::ScopedJoinHandle::is_finished));
         let tallies: Result<Vec<Tally>, String> =
             threads.into_iter().map(|thread| thread.join().map_err(|_| "a load thread panicked".to_owned())?).collect();
-        (cpu, tallies)
+        (used, tallies)
     });
+    if window.is_stopped() {
+        return Err(INTERRUPTED.to_owned());
+    }
     let mut all = Tally::new();
     for tally in &tallies? {
         all.merge(tally);
@@ -76,12 +136,17 @@ pub fn run(
         let code = all.first_error.map_or("no response at all".to_owned(), |code| format!("error code {code}"));
         return Err(format!("not one request succeeded: {code}"));
     }
-    Ok(Outcome::new(&all, target.secs, cpu?))
+    let (secs, cpu_secs) = used?;
+    Ok(Outcome::new(all, secs, cpu_secs))
 }
 
-fn measure_cpu(pid: u32, window: Window) -> Result<f64, String> {
-    thread::sleep(window.begin.saturating_duration_since(Instant::now()));
-    let before = cpu_seconds(pid)?;
-    thread::sleep(window.end.saturating_duration_since(Instant::now()));
-    Ok(cpu_seconds(pid)? - before)
+/// The length of the measured time, and the process's CPU seconds in it.
+fn measure(pid: Option<u32>, window: Window<'_>, gave_up: impl Fn() -> bool) -> Result<(f64, Option<f64>), String> {
+    while Instant::now() < window.begin && !window.is_stopped() {
+        thread::sleep(LOOK_AGAIN_AFTER.min(window.begin.saturating_duration_since(Instant::now())));
+    }
+    let before = pid.map(cpu_seconds).transpose()?;
+    let secs = window.wait_until_over(gave_up);
+    let after = pid.map(cpu_seconds).transpose()?;
+    Ok((secs, after.zip(before).map(|(after, before)| after - before)))
 }

@@ -62,14 +62,14 @@ pub fn measure(options: &Options) -> Result<Outcome, String> {
 }
 
 /// Fetches from `first` to the end, again and again.
-fn around(mut stream: TcpStream, mut frame: Vec<u8>, first: i64, window: Window) -> Result<Tally, String> {
+fn around(mut stream: TcpStream, mut frame: Vec<u8>, first: i64, window: Window<'_>) -> Result<Tally, String> {
     let mut tally = Tally::new();
     let mut offset = first;
     let mut body = Vec::new();
     let offset_at = fetch_offset_at(&frame);
     loop {
         let sent = Instant::now();
-        if sent >= window.end {
+        if window.is_over(sent) {
             return Ok(tally);
         }
         frame[offset_at..offset_at + 8].copy_from_slice(&offset.to_be_bytes());
@@ -85,6 +85,7 @@ fn around(mut stream: TcpStream, mut frame: Vec<u8>, first: i64, window: Window)
         let fetched = read_fetched(&body[..length]).ok_or("a response could not be read")?;
         if window.counts(now) {
             tally.record(now - sent, fetched.records.len() as u64, fetched.error_code);
+            window.carried(fetched.records.len() as u64);
         }
         if fetched.error_code == 0 && fetched.records.is_empty() && offset == first {
             return Err("there is nothing to read".into());

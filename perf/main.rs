@@ -1,19 +1,12 @@
 //! `coretide-perf`: prepared frames over raw connections against any Kafka-compatible broker, and the programs that
 //! show what the machine itself can do. Black box: it knows the protocol and nothing of a broker's inside.
 
-mod admin;
-mod bench;
-mod fetch;
-mod frames;
 mod limit;
-mod produce;
-mod report;
 mod send_loop;
-mod stats;
 mod suite;
-mod sys;
 
 use clap::{Parser, Subcommand};
+use coretide_perf::{admin, bench, e2e, fetch, frames, produce, report, stats};
 use std::process::ExitCode;
 
 /// Loads and limits.
@@ -34,6 +27,8 @@ enum Command {
     Produce(produce::Options),
     /// Fetches what it has produced before, again and again.
     Fetch(fetch::Options),
+    /// Sends records at a fixed rate and reads each as it comes.
+    E2e(e2e::Options),
     /// Every row of the table, broker and limit by turns, medians of several rounds.
     Suite(suite::Options),
 }
@@ -44,6 +39,7 @@ fn main() -> ExitCode {
         Command::SendLoop(options) => send_loop::run(&options),
         Command::Produce(options) => produce::run(&options),
         Command::Fetch(options) => fetch::run(&options),
+        Command::E2e(options) => e2e::run(&options),
         Command::Suite(options) => suite::run(&options),
     };
     match result {

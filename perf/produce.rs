@@ -4,15 +4,15 @@
 use crate::admin::{connect, ensure_topic};
 use crate::bench::{self, Target, Window};
 use crate::frames::{self, Produced, read_produced};
+use crate::lab::sys::precise_sleep;
 use crate::report::Outcome;
 use crate::stats::Tally;
-use crate::sys::precise_sleep;
 use bytes::Bytes;
 use clap::Args;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ fn closed_loop(
     frames: &[Bytes],
     connection: usize,
     depth: usize,
-    window: Window,
+    window: Window<'_>,
     batch_bytes: u64,
 ) -> Result<Tally, String> {
     let mut tally = Tally::new();
@@ -119,15 +119,19 @@ fn closed_loop(
             }
             if window.counts(now) {
                 tally.record(now - sent, batch_bytes, produced.error_code);
+                window.carried(batch_bytes);
             }
-            to_send += usize::from(now < window.end);
+            to_send += usize::from(!window.is_over(now));
         }
     }
 }
 
-struct Schedule {
-    interval: Duration,
-    first: Duration,
+/// When a connection's requests leave.
+pub struct Schedule {
+    /// Time between two.
+    pub interval: Duration,
+    /// Time until the first.
+    pub first: Duration,
 }
 
 fn open_loop(
@@ -135,12 +139,30 @@ fn open_loop(
     frames: &[Bytes],
     connection: usize,
     schedule: &Schedule,
-    window: Window,
+    window: Window<'_>,
     batch_bytes: u64,
+) -> Result<Tally, String> {
+    open_loop_with(stream, frames, connection, schedule, window, batch_bytes, |_| ())
+}
+
+/// Sends `frames` around and around at their times, beginning with number `connection`; `leaves` is told each time before
+/// the request is sent.
+pub fn open_loop_with(
+    stream: &TcpStream,
+    frames: &[Bytes],
+    connection: usize,
+    schedule: &Schedule,
+    window: Window<'_>,
+    batch_bytes: u64,
+    leaves: impl Fn(Instant) + Send,
 ) -> Result<Tally, String> {
     let (sent, intended) = channel();
     thread::scope(|scope| {
-        let sender = scope.spawn(move || send_on_time(stream, frames, connection, schedule, window, &sent));
+        let due_at = move |due| {
+            leaves(due);
+            sent.send(due).is_ok()
+        };
+        let sender = scope.spawn(move || send_on_time(stream, frames, connection, schedule, window, due_at));
         let tally = receive_all(stream, &intended, window, batch_bytes);
         // A receiver that gave up must not leave the sender blocked.
         if tally.is_err() {
@@ -156,19 +178,20 @@ fn send_on_time(
     frames: &[Bytes],
     connection: usize,
     schedule: &Schedule,
-    window: Window,
-    sent: &Sender<Instant>,
+    window: Window<'_>,
+    due_at: impl Fn(Instant) -> bool,
 ) -> Result<(), String> {
     precise_sleep();
     let mut due = Instant::now() + schedule.first;
     let mut next = connection;
-    while due < window.end {
+    while due < window.end && !window.is_stopped() {
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        stream.write_all(&frames[next % frames.len()]).map_err(|e| format!("send: {e}"))?;
-        next += 1;
-        if sent.send(due).is_err() {
+        // Told before it is sent: a fast broker's answer must not overtake the word of it.
+        if !due_at(due) {
             return Ok(());
         }
+        stream.write_all(&frames[next % frames.len()]).map_err(|e| format!("send: {e}"))?;
+        next += 1;
         due += schedule.interval;
     }
     Ok(())
@@ -177,7 +200,7 @@ fn send_on_time(
 fn receive_all(
     mut stream: &TcpStream,
     intended: &Receiver<Instant>,
-    window: Window,
+    window: Window<'_>,
     batch_bytes: u64,
 ) -> Result<Tally, String> {
     let mut tally = Tally::new();

@@ -1,6 +1,7 @@
 //! One measurement's figures, as a line of text or as JSON.
 
 use crate::stats::Tally;
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 /// The figures of one run.
@@ -18,20 +19,35 @@ pub struct Outcome {
     pub cpu_s_per_gb: Option<f64>,
     /// Responses with an error code.
     pub errors: u64,
+    /// Length of the measured time in seconds.
+    pub secs: f64,
+    /// Responses without an error.
+    pub requests: u64,
+    /// Bytes of record batches in them.
+    pub bytes: u64,
+    /// The broker's CPU time in seconds, if its process is known.
+    pub cpu_secs: Option<f64>,
+    /// All latencies in nanoseconds.
+    pub latency: Histogram<u64>,
 }
 
 impl Outcome {
-    /// The figures of a tally over `seconds`, in which the broker used `cpu_seconds`.
-    pub fn new(tally: &Tally, seconds: f64, cpu_seconds: Option<f64>) -> Outcome {
+    /// The figures of a tally over `secs`, in which the broker used `cpu_secs`.
+    pub fn new(tally: Tally, secs: f64, cpu_secs: Option<f64>) -> Outcome {
         let at = |quantile: f64| tally.latency.value_at_quantile(quantile) as f64 / 1e3;
         let (requests, bytes) = (tally.requests as f64, tally.bytes as f64);
         Outcome {
-            requests_per_s: requests / seconds,
-            mb_per_s: bytes / seconds / 1e6,
+            requests_per_s: requests / secs,
+            mb_per_s: bytes / secs / 1e6,
             latency_us: [at(0.5), at(0.9), at(0.99), at(0.999), tally.latency.max() as f64 / 1e3],
-            cpu_us_per_request: cpu_seconds.filter(|_| tally.requests > 0).map(|cpu| cpu * 1e6 / requests),
-            cpu_s_per_gb: cpu_seconds.filter(|_| tally.bytes > 0).map(|cpu| cpu * 1e9 / bytes),
+            cpu_us_per_request: cpu_secs.filter(|_| tally.requests > 0).map(|cpu| cpu * 1e6 / requests),
+            cpu_s_per_gb: cpu_secs.filter(|_| tally.bytes > 0).map(|cpu| cpu * 1e9 / bytes),
             errors: tally.errors,
+            secs,
+            requests: tally.requests,
+            bytes: tally.bytes,
+            cpu_secs,
+            latency: tally.latency,
         }
     }
 

@@ -53,6 +53,15 @@ impl Tally {
 
 /// User and system time that the process has used, in seconds.
 pub fn cpu_seconds(pid: u32) -> Result<f64, String> {
+    cpu_times(pid).map(|[user, system]| user + system)
+}
+
+/// User time that the process has used, in seconds.
+pub fn cpu_user_seconds(pid: u32) -> Result<f64, String> {
+    cpu_times(pid).map(|[user, _]| user)
+}
+
+fn cpu_times(pid: u32) -> Result<[f64; 2], String> {
     let path = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
     // The command name is in parentheses and may hold anything; utime and stime are the 12th and 13th field behind it.
@@ -60,7 +69,7 @@ pub fn cpu_seconds(pid: u32) -> Result<f64, String> {
     let fields: Vec<&str> = behind_name.split_whitespace().collect();
     let ticks = |place: usize| fields.get(place).and_then(|f| f.parse::<f64>().ok());
     match (ticks(11), ticks(12)) {
-        (Some(user), Some(system)) => Ok((user + system) / CLOCK_TICKS_PER_SECOND),
+        (Some(user), Some(system)) => Ok([user, system].map(|ticks| ticks / CLOCK_TICKS_PER_SECOND)),
         _ => Err(format!("{path}: not understood")),
     }
 }

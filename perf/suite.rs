@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,8 +151,10 @@ fn target_of(options: &Options, bootstrap: &str, pid: u32, topic: &str, is_limit
         topic_configs: options.topic_configs.clone(),
         no_create: is_limit,
         secs: options.secs,
+        bytes_at_least: 0,
         warmup_secs: 1.0,
         json: false,
+        stop: Arc::default(),
     }
 }
 

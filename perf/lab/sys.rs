@@ -70,6 +70,14 @@ pub fn volume_bytes(path: &std::path::Path) -> io::Result<(u64, u64)> {
     Ok((stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize))
 }
 
+/// Waits until the file system that holds `path` has written everything down.
+pub fn sync_file_system(path: &std::path::Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let folder = std::fs::File::open(path)?;
+    // SAFETY: the descriptor is open until the end of this function, and no memory is passed.
+    if unsafe { libc::syncfs(folder.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
