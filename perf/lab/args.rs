@@ -10,6 +10,7 @@ use crate::lab::scenario::{
     Acks, CompressionType, ConsumerSettings, Consumers, KeyKind, Keys, Payload, PayloadKind, ProducerSettings,
     Producers, Rate, RecordSize, Records, Scenario, StartAt, Topics,
 };
+use crate::lab::shown::{ReportArgs, VersusArgs};
 use crate::lab::sweep::{self, Aim, Design};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -79,6 +80,10 @@ pub enum BenchCommand {
     /// Find the highest rate at which p99 stays below a bound
     #[command(after_help = KNEE_EXAMPLES)]
     Knee(KneeArgs),
+    /// Measure this broker and another one by turns with raw frames: Apache Kafka, or one that runs already
+    Versus(VersusArgs),
+    /// Make one HTML page of results
+    Report(ReportArgs),
 }
 
 /// How long, and where the result goes.
@@ -614,6 +619,7 @@ mod tests {
             BenchCommand::Compare(args) => args.base.scenario(),
             BenchCommand::Sweep(args) => args.axes().and_then(|_| args.base.scenario()),
             BenchCommand::Knee(args) => args.search().and_then(|_| args.base.scenario()),
+            other => panic!("{other:?} has no scenario"),
         };
         scenario.map_err(|error| error.to_string())
     }

@@ -12,6 +12,7 @@ use crate::lab::machine;
 use crate::lab::result::{Broker, FORMAT, Measured, ResultFile, Run};
 use crate::lab::scenario::Scenario;
 use crate::lab::screen::{Screen, summary};
+use crate::lab::shown;
 use crate::lab::sweep;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -42,6 +43,8 @@ pub fn run(context: &Context, command: &BenchCommand) -> Result<(), LabError> {
         BenchCommand::Compare(args) => compared(context, args),
         BenchCommand::Sweep(args) => swept(context, args),
         BenchCommand::Knee(args) => searched(context, args),
+        BenchCommand::Versus(args) => shown::versus(context, args),
+        BenchCommand::Report(args) => shown::report(args),
     }
 }
 

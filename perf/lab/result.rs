@@ -2,6 +2,7 @@
 //! Must never touch: how anything was measured or is shown.
 
 use crate::lab::scenario::{CompressionType, Scenario};
+use crate::lab::versus::RawTable;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
@@ -34,7 +35,7 @@ pub struct ResultFile {
     pub measured: Measured,
 }
 
-/// What a command measured; in JSON `{"kind": "run" | "compare" | "sweep" | "knee", …}`.
+/// What a command measured; in JSON `{"kind": "run" | "compare" | "sweep" | "knee" | "raw", …}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Measured {
@@ -46,6 +47,8 @@ pub enum Measured {
     Sweep(Sweep),
     /// The highest rate within a latency.
     Knee(Knee),
+    /// Raw frames on several brokers by turns.
+    Raw(RawTable),
 }
 
 /// A broker, or the cluster behind one.

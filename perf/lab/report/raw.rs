@@ -1,0 +1,235 @@
+//! The report of `bench versus`: raw frames on both brokers by turns.
+//! Must never touch: how it was measured.
+
+use super::chart::{Axis, Bar, bars};
+use super::page::{badge, details, escaped, number, table, time};
+use super::parts::{
+    PERCENTILE_HEADS, Percentiles, median_cell, percentile_cells, percentile_chart, range, ratio_cell, ratio_text,
+    verdict_cell,
+};
+use crate::lab::versus::{Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, figures};
+use crate::stats::median;
+
+/// The whole table.
+pub fn section(table: &RawTable) -> Result<String, String> {
+    let rounds = table.rows.iter().map(|row| row.turns.first().map_or(0, Vec::len)).min().unwrap_or(0);
+    let warm: Vec<String> = table.warmed_up_secs.iter().map(|secs| format!("{secs:.0} s")).collect();
+    let mut html = format!(
+        "<p>Prepared Produce and Fetch frames over plain connections, one thread each, so that the brokers' own cost is what \
+         is seen. Rounds measured whole: {rounds} of {}, {} s a turn at least, in an order shuffled from seed {}; a fresh topic \
+         each turn; under load before the first turn: {}. A ratio is the median of the ratios within rounds, with its 95 % \
+         interval by bootstrap; small figures are ranges over rounds.</p>",
+        table.rounds,
+        number(table.secs),
+        table.seed,
+        warm.join(" and ")
+    );
+    for (place, pairing) in table.pairings.iter().enumerate() {
+        html.push_str(&one_pairing(table, place, pairing)?);
+    }
+    html.push_str("<h2>Latency by percentile</h2><div class=\"grid\">");
+    for row in &table.rows {
+        html.push_str(&latency(table, row)?);
+    }
+    html.push_str("</div><h2>Every figure</h2>");
+    for row in &table.rows {
+        html.push_str(&details(&row.name, &every_figure(table, row)));
+    }
+    Ok(html)
+}
+
+fn named(side: &RawSide) -> String {
+    format!("{}, {}", side.name, side.durability)
+}
+
+fn one_pairing(table: &RawTable, place: usize, pairing: &Pairing) -> Result<String, String> {
+    let (side, base) = (&table.sides[pairing.side], &table.sides[pairing.base]);
+    let mut html = format!("<h2>{} against {}</h2>", escaped(&named(side)), escaped(&named(base)));
+    let equal =
+        if pairing.equal_durability { badge("good", "EQUAL DURABILITY") } else { badge("note", "UNEQUAL DURABILITY") };
+    html.push_str(&format!("<p>{equal} {}</p>", escaped(&pairing.question)));
+    let unequal = if pairing.equal_durability { "" } else { ", UNEQUAL durability" };
+    let title = |what: &str| format!("{what}: {} / {}{unequal}", named(side), named(base));
+    html.push_str("<div class=\"grid\">");
+    for (what, wanted) in [
+        ("Throughput (more is better)", &["requests/s", "MB/s"][..]),
+        ("Broker CPU for the same work (less is better)", &["broker CPU µs per request", "broker CPU s per GB"]),
+        ("p99 latency (less is better)", &["p99 µs"]),
+        ("p99.9 latency (less is better)", &["p99.9 µs"]),
+    ] {
+        let all: Vec<(&RawRow, &RawRatio)> = table
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let found = row.ratios.iter().find(|r| r.pairing == place && wanted.contains(&r.figure.as_str()));
+                found.map(|ratio| (row, ratio))
+            })
+            .collect();
+        if !all.is_empty() {
+            html.push_str(&ratios_chart(&title(what), &all)?);
+        }
+    }
+    html.push_str("</div>");
+    let heads = ["load", "figure", &named(side), &named(base), "ratio", "to reach", ""];
+    let rows: Vec<Vec<String>> = table
+        .rows
+        .iter()
+        .flat_map(|row| row.ratios.iter().filter(|ratio| ratio.pairing == place).map(move |ratio| (row, ratio)))
+        .map(|(row, ratio)| ratio_row(row, ratio, pairing))
+        .collect();
+    html.push_str(&super::page::table(&title("All ratios"), &heads, &rows));
+    Ok(html)
+}
+
+fn ratios_chart(title: &str, all: &[(&RawRow, &RawRatio)]) -> Result<String, String> {
+    let values = all.iter().flat_map(|(_, ratio)| {
+        let [low, high] = ratio.paired.interval;
+        [low, high, 1.0].into_iter().chain(ratio.to_reach)
+    });
+    let axis = Axis::log("ratio; the tall mark is what is to be reached", values, ratio_text);
+    let drawn: Vec<Bar> = all
+        .iter()
+        .map(|(row, ratio)| {
+            let [low, high] = ratio.paired.interval;
+            let text = format!(
+                "{}\n{}: {} ({} – {})",
+                row.name,
+                ratio.figure,
+                ratio_text(ratio.paired.ratio),
+                number(low),
+                number(high)
+            );
+            let invalid = if row.validity.is_valid() { "" } else { " INVALID" };
+            Bar {
+                name: format!("{}{invalid}", row.name),
+                value: ratio.paired.ratio,
+                interval: ratio.paired.interval,
+                aim: ratio.to_reach,
+                series: usize::from(!row.validity.is_valid()),
+                text,
+                shown: ratio_text(ratio.paired.ratio),
+            }
+        })
+        .collect();
+    bars(title, &axis, &drawn, true)
+}
+
+fn ratio_row(row: &RawRow, ratio: &RawRatio, pairing: &Pairing) -> Vec<String> {
+    let figure = figures(row.counts_bytes).into_iter().find(|figure| figure.name == ratio.figure);
+    let values = |side: usize| -> Vec<f64> {
+        figure.as_ref().map_or_else(Vec::new, |figure| row.turns[side].iter().filter_map(figure.of).collect())
+    };
+    let shown: fn(f64) -> String = if ratio.figure.ends_with("µs") { time } else { number };
+    let aim = ratio.to_reach.map_or_else(String::new, |aim| {
+        format!("{} {}", if ratio.more_is_better { "≥" } else { "≤" }, ratio_text(aim))
+    });
+    let reached = match ratio.reached {
+        Some(Reached::Yes) => badge("good", "reached"),
+        Some(Reached::ByTheMedian) => badge("note", "by the median"),
+        Some(Reached::No) => badge("bad", "missed"),
+        None => String::new(),
+    };
+    let invalid = if row.validity.is_valid() { String::new() } else { format!(" {}", badge("bad", "INVALID")) };
+    vec![
+        format!("{}{invalid}", escaped(&row.name)),
+        escaped(&ratio.figure),
+        median_cell(&values(pairing.side), shown),
+        median_cell(&values(pairing.base), shown),
+        ratio_cell(ratio.paired.ratio, ratio.paired.interval),
+        aim,
+        reached,
+    ]
+}
+
+fn latency(table: &RawTable, row: &RawRow) -> Result<String, String> {
+    let mut all = Vec::new();
+    for (place, (side, turns)) in table.sides.iter().zip(&row.turns).enumerate() {
+        all.extend(Percentiles::of(named(side), turns.iter().map(|turn| &turn.latency), place)?);
+    }
+    let invalid = if row.validity.is_valid() { "" } else { " – INVALID" };
+    percentile_chart(&format!("{}{invalid}", row.name), &all)
+}
+
+fn every_figure(table_of: &RawTable, row: &RawRow) -> String {
+    let mut html = format!("<p class=\"soft\">{}</p><p>{}</p>", escaped(&row.settings), verdict_cell(&row.validity));
+    for remark in &row.validity.remarks {
+        html.push_str(&format!("<p>{}</p>", escaped(remark)));
+    }
+    let heads = ["side", "requests/s", "MB/s", "CPU s per GB", "CPU s per million requests", "resident MB"];
+    let rows: Vec<Vec<String>> = sides(table_of, row)
+        .map(|(side, turns)| {
+            let of = |figure: fn(&RawTurn) -> Option<f64>| turns.iter().filter_map(figure).collect::<Vec<f64>>();
+            vec![
+                escaped(&named(side)),
+                median_cell(&of(|turn| Some(turn.requests_per_s())), number),
+                median_cell(&of(|turn| Some(turn.mb_per_s())), number),
+                median_cell(&of(RawTurn::cpu_secs_per_gb), number),
+                median_cell(&of(RawTurn::cpu_us_per_request), number),
+                median_cell(&of(|turn| turn.rss_bytes.map(|bytes| bytes as f64 / 1e6)), number),
+            ]
+        })
+        .collect();
+    html.push_str(&table("Throughput and CPU: medians and ranges over rounds", &heads, &rows));
+    let mut heads = vec!["side"];
+    heads.extend(PERCENTILE_HEADS);
+    let rows: Vec<Vec<String>> = sides(table_of, row)
+        .filter_map(|(side, turns)| {
+            let all = Percentiles::of(named(side), turns.iter().map(|turn| &turn.latency), 0).ok()??;
+            let mut cells = vec![escaped(&all.name)];
+            cells.extend(percentile_cells(&all.values));
+            Some(cells)
+        })
+        .collect();
+    html.push_str(&table("Latency of all rounds together, with the 95 % interval of each percentile", &heads, &rows));
+    html
+}
+
+fn sides<'a>(table: &'a RawTable, row: &'a RawRow) -> impl Iterator<Item = (&'a RawSide, &'a Vec<RawTurn>)> {
+    table.sides.iter().zip(&row.turns).filter(|(_, turns)| !turns.is_empty())
+}
+
+/// The same as a table in Markdown, for a terminal and for notes.
+pub fn markdown(table: &RawTable) -> String {
+    let mut text = String::new();
+    for (place, pairing) in table.pairings.iter().enumerate() {
+        let (side, base) = (&table.sides[pairing.side], &table.sides[pairing.base]);
+        let equal = if pairing.equal_durability { "equal durability" } else { "UNEQUAL durability" };
+        text.push_str(&format!(
+            "\n{equal}: {}\n\n| load | | {} | {} | ratio (95 %) | to reach |\n|---|---|---|---|---|---|\n",
+            pairing.question,
+            named(side),
+            named(base)
+        ));
+        for row in &table.rows {
+            for ratio in row.ratios.iter().filter(|ratio| ratio.pairing == place) {
+                text.push_str(&markdown_row(row, ratio, pairing));
+            }
+        }
+    }
+    for row in table.rows.iter().filter(|row| !row.validity.is_valid()) {
+        text.push_str(&format!("\nINVALID: {}: {}", row.name, row.validity.reasons.join("; ")));
+    }
+    text + "\n"
+}
+
+fn markdown_row(row: &RawRow, ratio: &RawRatio, pairing: &Pairing) -> String {
+    let Some(figure) = figures(row.counts_bytes).into_iter().find(|figure| figure.name == ratio.figure) else {
+        return String::new();
+    };
+    let digits = figure.digits;
+    let cell = |side: usize| {
+        let values: Vec<f64> = row.turns[side].iter().filter_map(figure.of).collect();
+        let (low, high) = range(&values);
+        format!("{:.digits$} ({low:.digits$}–{high:.digits$})", median(&values))
+    };
+    let [low, high] = ratio.paired.interval;
+    let sign = if ratio.more_is_better { "≥" } else { "≤" };
+    let aim = ratio.to_reach.map_or("–".to_string(), |aim| {
+        let word = if ratio.reached == Some(Reached::No) { "missed" } else { "reached" };
+        format!("{sign} {aim:.2}: {word}")
+    });
+    let invalid = if row.validity.is_valid() { "" } else { " INVALID" };
+    let (name, figure_name) = (&row.name, &ratio.figure);
+    let (ours, theirs, middle) = (cell(pairing.side), cell(pairing.base), ratio.paired.ratio);
+    format!("| {name}{invalid} | {figure_name} | {ours} | {theirs} | {middle:.2} ({low:.2}–{high:.2}) | {aim} |\n")
+}

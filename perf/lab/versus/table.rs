@@ -1,0 +1,305 @@
+//! What was measured with raw frames: one side after the other, round by round, and the ratios that follow from it. Part of
+//! the result file.
+//! Must never touch: how it was measured.
+
+use super::rows::{Bounds, HOLDS_FROM, Row};
+use crate::lab::result::{Latency, Validity};
+use crate::lab::versus::paired::{Paired, paired};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The whole table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RawTable {
+    /// Where the shuffling of the order began.
+    pub seed: u64,
+    /// How many rounds were asked for.
+    pub rounds: usize,
+    /// Measured seconds of each turn, at least.
+    pub secs: f64,
+    /// How long each broker was under load before the first turn, by its place in the result file, in seconds.
+    pub warmed_up_secs: Vec<f64>,
+    /// Who was measured.
+    pub sides: Vec<RawSide>,
+    /// Which sides are put against each other.
+    pub pairings: Vec<Pairing>,
+    /// The loads.
+    pub rows: Vec<RawRow>,
+}
+
+/// A broker with the configs that decide when it acknowledges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RawSide {
+    /// What it is called.
+    pub name: String,
+    /// The broker's place in the result file.
+    pub broker: usize,
+    /// What is safe when it acknowledges, in words.
+    pub durability: String,
+    /// Configs of its topics.
+    pub topic_config: BTreeMap<String, String>,
+}
+
+/// Two sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pairing {
+    /// The side above the line.
+    pub side: usize,
+    /// The side below it.
+    pub base: usize,
+    /// False where one of them promises more than the other: every table and picture must say so.
+    pub equal_durability: bool,
+    /// What this pairing asks.
+    pub question: String,
+}
+
+/// One load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RawRow {
+    /// Its name.
+    pub name: String,
+    /// What its clients do.
+    pub settings: String,
+    /// The rate it asks for, if it does not go as fast as it can.
+    pub rate: Option<f64>,
+    /// True where throughput is told in MB/s, and CPU per GB.
+    pub counts_bytes: bool,
+    /// The turns of each side, in the order of the rounds.
+    pub turns: Vec<Vec<RawTurn>>,
+    /// Figure by figure, pairing by pairing.
+    pub ratios: Vec<RawRatio>,
+    /// Whether it may be believed.
+    pub validity: Validity,
+}
+
+/// One side, once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RawTurn {
+    /// When it began, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// Its place in its round, from 0.
+    pub place: usize,
+    /// Measured seconds.
+    pub secs: f64,
+    /// Responses (records, from end to end) without an error.
+    pub requests: u64,
+    /// Bytes of their batches.
+    pub bytes: u64,
+    /// Responses with an error.
+    pub errors: u64,
+    /// Latency from the send, or from the intended time in open loop.
+    pub latency: Latency,
+    /// The broker's CPU seconds in the measured time; none where its process is not known.
+    pub cpu_secs: Option<f64>,
+    /// The broker's resident memory at the end.
+    pub rss_bytes: Option<u64>,
+    /// The machine's CPU taken by others on its host, in percent.
+    pub steal_percent: f64,
+    /// Cores used in user mode by processes that are neither the broker nor the bench.
+    pub others_cores: f64,
+}
+
+impl RawTurn {
+    /// Responses per second.
+    pub fn requests_per_s(&self) -> f64 {
+        self.requests as f64 / self.secs
+    }
+
+    /// 10^6 bytes of batches per second.
+    pub fn mb_per_s(&self) -> f64 {
+        self.bytes as f64 / self.secs / 1e6
+    }
+
+    /// The broker's CPU time per request in microseconds.
+    pub fn cpu_us_per_request(&self) -> Option<f64> {
+        self.cpu_secs.map(|cpu| cpu * 1e6 / self.requests as f64)
+    }
+
+    /// The broker's CPU seconds per 10^9 bytes of batches.
+    pub fn cpu_secs_per_gb(&self) -> Option<f64> {
+        self.cpu_secs.map(|cpu| cpu * 1e9 / self.bytes as f64)
+    }
+}
+
+/// A figure of one side by the same of another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RawRatio {
+    /// The place in [`RawTable::pairings`].
+    pub pairing: usize,
+    /// What is compared, with its unit.
+    pub figure: String,
+    /// True if more is better.
+    pub more_is_better: bool,
+    /// The median of the side's values.
+    pub median: f64,
+    /// The median of the base's values.
+    pub base_median: f64,
+    /// Median of the paired ratios, its interval, and the ratios.
+    #[serde(flatten)]
+    pub paired: Paired,
+    /// What the ratio is to reach (at least, or at most), where there is such an aim.
+    pub to_reach: Option<f64>,
+    /// Whether it does: the median, and the whole interval.
+    pub reached: Option<Reached>,
+}
+
+/// Whether an aim was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// By the whole 95 % interval.
+    Yes,
+    /// By the median, not by the whole interval.
+    ByTheMedian,
+    /// Not by the median.
+    No,
+}
+
+/// A figure that is compared.
+pub struct Figure {
+    /// Its name with its unit.
+    pub name: &'static str,
+    /// True if more is better.
+    pub more_is_better: bool,
+    /// Digits behind the point.
+    pub digits: usize,
+    /// Its value in a turn.
+    pub of: fn(&RawTurn) -> Option<f64>,
+    bound: fn(&Bounds) -> Option<f64>,
+}
+
+const REQUESTS: Figure = Figure {
+    name: "requests/s",
+    more_is_better: true,
+    digits: 0,
+    of: |turn| Some(turn.requests_per_s()),
+    bound: |bounds| bounds.throughput,
+};
+const MEGABYTES: Figure = Figure { name: "MB/s", digits: 0, of: |turn| Some(turn.mb_per_s()), ..REQUESTS };
+const CPU_REQUEST: Figure = Figure {
+    name: "broker CPU µs per request",
+    more_is_better: false,
+    digits: 1,
+    of: RawTurn::cpu_us_per_request,
+    bound: |bounds| bounds.cpu,
+};
+const CPU_BYTES: Figure =
+    Figure { name: "broker CPU s per GB", digits: 2, of: RawTurn::cpu_secs_per_gb, ..CPU_REQUEST };
+const P50: Figure = Figure {
+    name: "p50 µs",
+    more_is_better: false,
+    digits: 0,
+    of: |turn| Some(turn.latency.p50_us),
+    bound: |bounds| bounds.p50,
+};
+const P99: Figure = Figure { name: "p99 µs", of: |turn| Some(turn.latency.p99_us), bound: |bounds| bounds.p99, ..P50 };
+const P999: Figure =
+    Figure { name: "p99.9 µs", of: |turn| Some(turn.latency.p999_us), bound: |bounds| bounds.p999, ..P50 };
+
+/// What a row is compared by.
+pub fn figures(counts_bytes: bool) -> [Figure; 5] {
+    if counts_bytes { [MEGABYTES, CPU_BYTES, P50, P99, P999] } else { [REQUESTS, CPU_REQUEST, P50, P99, P999] }
+}
+
+/// How wide a throughput's interval may be, relative to its ratio, before a row is no claim any more.
+const SPREAD_MAX: f64 = 1.0;
+const STEAL_MAX_PERCENT: f64 = 5.0;
+const OTHERS_MAX_CORES: f64 = 0.1;
+
+impl RawRow {
+    /// The row with what follows from its turns; `pairings` with the aims that hold for each.
+    pub fn judged(mut self, row: &Row, sides: &[RawSide], pairings: &[(Pairing, Aims)], seed: u64) -> RawRow {
+        self.ratios.clear();
+        for (place, (pairing, aims)) in pairings.iter().enumerate() {
+            let bounds = match aims {
+                Aims::AsItComes => row.to_reach,
+                Aims::BothFsync => row.to_reach_fsync,
+                Aims::None => Bounds::default(),
+            };
+            for figure in figures(self.counts_bytes) {
+                let (ours, theirs) = (&self.turns[pairing.side], &self.turns[pairing.base]);
+                self.ratios.extend(ratio(place, &figure, ours, theirs, &bounds, seed));
+            }
+        }
+        self.validity = self.validity(sides);
+        self
+    }
+
+    fn validity(&self, sides: &[RawSide]) -> Validity {
+        let (mut reasons, mut remarks) = (Vec::new(), Vec::new());
+        for (side, turns) in sides.iter().zip(&self.turns) {
+            let name = &side.name;
+            let errors: u64 = turns.iter().map(|turn| turn.errors).sum();
+            if errors > 0 {
+                reasons.push(format!("{name} ({}): {errors} requests failed", side.durability));
+            }
+            let most = |of: fn(&RawTurn) -> f64| turns.iter().map(of).fold(0.0, f64::max);
+            let (steal, others) = (most(|turn| turn.steal_percent), most(|turn| turn.others_cores));
+            if steal > STEAL_MAX_PERCENT {
+                reasons.push(format!("{name}: the machine lost {steal:.0} % of its CPU to others on its host"));
+            }
+            if others > OTHERS_MAX_CORES {
+                reasons.push(format!("{name}: other processes used {others:.1} cores"));
+            }
+            if let Some(rate) = self.rate {
+                let slow = turns.iter().filter(|turn| turn.requests_per_s() < rate * HOLDS_FROM).count();
+                if slow > 0 {
+                    let (all, durability) = (turns.len(), &side.durability);
+                    remarks.push(format!("{name} ({durability}) did not hold the rate in {slow} of {all} turns"));
+                }
+            }
+        }
+        for ratio in self.ratios.iter().filter(|ratio| ratio.more_is_better) {
+            let [low, high] = ratio.paired.interval;
+            if high - low > SPREAD_MAX * ratio.paired.ratio {
+                let figure = &ratio.figure;
+                reasons.push(format!("the spread of {figure} is too wide for a claim: {low:.2} to {high:.2}"));
+            }
+        }
+        Validity::new(reasons, remarks)
+    }
+}
+
+/// Which aims hold for a pairing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aims {
+    /// Ours durable against Kafka as it comes.
+    AsItComes,
+    /// An fsync before each ack on both sides.
+    BothFsync,
+    /// There are none.
+    None,
+}
+
+fn ratio(
+    pairing: usize,
+    figure: &Figure,
+    turns: &[RawTurn],
+    base: &[RawTurn],
+    bounds: &Bounds,
+    seed: u64,
+) -> Option<RawRatio> {
+    let both: Vec<(f64, f64)> =
+        turns.iter().zip(base).filter_map(|(a, b)| Some(((figure.of)(a)?, (figure.of)(b)?))).collect();
+    let paired = paired(&both, seed)?;
+    let (values, bases): (Vec<f64>, Vec<f64>) = both.into_iter().unzip();
+    let to_reach = (figure.bound)(bounds);
+    let reached = to_reach.map(|bound| {
+        let is_reached = |ratio: f64| if figure.more_is_better { ratio >= bound } else { ratio <= bound };
+        match (is_reached(paired.ratio), paired.interval.iter().all(|end| is_reached(*end))) {
+            (true, true) => Reached::Yes,
+            (true, false) => Reached::ByTheMedian,
+            (false, _) => Reached::No,
+        }
+    });
+    Some(RawRatio {
+        pairing,
+        figure: figure.name.to_string(),
+        more_is_better: figure.more_is_better,
+        median: crate::stats::median(&values),
+        base_median: crate::stats::median(&bases),
+        paired,
+        to_reach,
+        reached,
+    })
+}
