@@ -13,6 +13,7 @@ mod fuzz;
 mod instructions;
 mod mutants;
 mod powercut;
+mod report;
 mod sim;
 mod test;
 mod tidy;
@@ -87,6 +88,12 @@ const CHORES: &[Chore] = &[
         about: "hold the producer that bench models against the official Java one",
         usage: clients::model::USAGE,
         run: clients::model::run,
+    },
+    Chore {
+        name: "report",
+        about: "look at the bench's pages in a real browser",
+        usage: report::USAGE,
+        run: report::run,
     },
     Chore {
         name: "powercut",

@@ -59,6 +59,11 @@ const STEPS: &[Step] = &[
     Step { name: "attacks", command: &["cargo", "x", "attack", "--short"], needs: None },
     Step { name: "real clients", command: &["cargo", "x", "clients"], needs: None },
     Step {
+        name: "reports in a browser",
+        command: &["cargo", "x", "report"],
+        needs: Some((&["cargo", "x", "report", "--probe"], "its probe could not be built")),
+    },
+    Step {
         name: "power cuts",
         command: &["cargo", "x", "powercut", "--short"],
         needs: Some((&["cargo", "x", "powercut", "--can"], "its probe could not be built")),
