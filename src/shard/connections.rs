@@ -32,6 +32,17 @@ pub(crate) struct Memory {
     level: Level,
 }
 
+/// What requests and responses hold of the memory budget, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestMemory {
+    /// All of it.
+    pub used_bytes: u64,
+    /// The part of responses that wait for those before them on their connection.
+    pub ready_bytes: u64,
+    /// How much it may be before reading stops.
+    pub limit_bytes: u64,
+}
+
 /// How much of the memory budget is in use, with some hysteresis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
@@ -109,10 +120,8 @@ fn backlog_cost(session: &Session) -> u64 {
 }
 
 /// Sends what is ready on a connection.
-fn send_ready(session: &mut Session, out: &mut Vec<Output>, metrics: &mut ShardMetrics, memory: &mut Memory) {
-    let (sent_bytes, held_bytes) = session.drain(out);
-    metrics.bytes_out += sent_bytes;
-    memory.take(held_bytes);
+fn send_ready(session: &mut Session, out: &mut Vec<Output>, metrics: &mut ShardMetrics) {
+    metrics.bytes_out += session.drain(out);
 }
 
 /// Whether the request in this frame may run beside others of its connection.
@@ -122,9 +131,10 @@ fn overlaps(frame: &[u8]) -> bool {
 }
 
 impl Shard {
-    /// The bytes that requests and responses hold of the memory budget, and how many they may.
-    pub fn request_memory(&self) -> (u64, u64) {
-        (self.memory.used_bytes, self.memory.limit_bytes)
+    /// What requests and responses hold of the memory budget.
+    pub fn request_memory(&self) -> RequestMemory {
+        let ready_bytes = self.sessions.values().map(Session::ready_bytes).sum();
+        RequestMemory { used_bytes: self.memory.used_bytes, ready_bytes, limit_bytes: self.memory.limit_bytes }
     }
 
     pub(crate) fn on_opened(&mut self, conn: ConnId, listener: ListenerId, peer: SocketAddr) {
@@ -232,7 +242,7 @@ impl Shard {
         }
         let Some(session) = self.sessions.get_mut(&head.conn) else { return };
         match handled {
-            Ok(Outcome::Answer(response)) => session.answer(head.place, response),
+            Ok(Outcome::Answer(response)) => self.memory.take(session.answer(head.place, response)),
             Ok(Outcome::Silent) => session.silence(head.place),
             Ok(Outcome::Nothing) => {
                 session.silence(head.place);
@@ -245,7 +255,7 @@ impl Shard {
             }
         }
         if !session.holds(self.now.mono_us) {
-            send_ready(session, &mut self.out, &mut self.metrics, &mut self.memory);
+            send_ready(session, &mut self.out, &mut self.metrics);
         } else if self.held.last() != Some(&head.conn) {
             if self.held.is_empty() {
                 self.timers.insert(self.now.mono_us + RESPONSE_HOLD_US, Timer::HeldResponses);
@@ -259,7 +269,7 @@ impl Shard {
     pub(crate) fn send_held(&mut self) {
         for conn in std::mem::take(&mut self.held) {
             if let Some(session) = self.sessions.get_mut(&conn) {
-                send_ready(session, &mut self.out, &mut self.metrics, &mut self.memory);
+                send_ready(session, &mut self.out, &mut self.metrics);
             }
         }
     }
@@ -344,7 +354,8 @@ impl Shard {
     pub(crate) fn close_slow(&mut self) {
         if self.memory.level > Level::Enough {
             fetch::end_polls(self, self.memory.excess_bytes());
-            self.metrics.connections_slow += self.close_quiet(SLOW_READER_US, |session| session.held_bytes() > 0);
+            self.metrics.connections_slow +=
+                self.close_quiet(SLOW_READER_US, |session| session.held_bytes() > 0 && session.unsent_bytes() > 0);
             self.timers.insert(self.now.mono_us + SLOW_READER_SCAN_US, Timer::SlowScan);
         }
     }

@@ -41,6 +41,7 @@ mod tests;
 mod timers;
 
 pub use config::{MemoryShares, ShardConfig, store_limits};
+pub use connections::RequestMemory;
 pub use event::{Event, Job, JobOutput, ListenerId, Output, Response};
 pub use mail::Mail;
 pub use session::frame::{FrameAssembler, FrameError};

@@ -183,10 +183,23 @@ impl Session {
         self.committing -= usize::from(matches!(before, Place::Committing(_)));
     }
 
-    /// The request is answered. It is no longer in progress.
-    pub fn answer(&mut self, place: u64, response: Response) {
+    /// The request is answered. It is no longer in progress. Returns how many bytes of the response are in memory: from now
+    /// on, also while it waits for those before it.
+    pub fn answer(&mut self, place: u64, response: Response) -> u64 {
+        let held_bytes = response.held_bytes();
+        self.held_bytes += held_bytes;
         self.fill(place, Place::Ready(response));
         self.in_progress -= 1;
+        held_bytes
+    }
+
+    /// Of what is held, the bytes of responses that wait for those before them.
+    pub fn ready_bytes(&self) -> u64 {
+        let ready = self.line.iter().map(|place| match place {
+            Place::Ready(response) => response.held_bytes(),
+            _ => 0,
+        });
+        ready.sum()
     }
 
     /// The request gets no response, but is still in progress: [`Session::finish_silent`] follows.
@@ -232,10 +245,9 @@ impl Session {
         now_us.saturating_sub(*self.held_since_us.get_or_insert(now_us)) < RESPONSE_HOLD_US
     }
 
-    /// Sends everything at the head of the line that is ready. Returns the bytes of the responses and how many of them
-    /// are in memory.
-    pub fn drain(&mut self, out: &mut Vec<Output>) -> (u64, u64) {
-        let (mut sent_bytes, mut held_bytes) = (0, 0);
+    /// Sends everything at the head of the line that is ready. Returns the bytes of the responses.
+    pub fn drain(&mut self, out: &mut Vec<Output>) -> u64 {
+        let mut sent_bytes = 0;
         self.held_since_us = None;
         while !self.ended
             && let Some(place) = self.line.front()
@@ -246,10 +258,8 @@ impl Session {
             self.head += 1;
             match self.line.pop_front().expect("just seen") {
                 Place::Ready(response) => {
-                    let held = response.held_bytes();
-                    self.unsent.push_back((response.bytes, held));
+                    self.unsent.push_back((response.bytes, response.held_bytes()));
                     sent_bytes += response.bytes;
-                    held_bytes += held;
                     out.push(Output::Send { conn: self.conn, response });
                 }
                 Place::Close => self.end(out),
@@ -257,8 +267,7 @@ impl Session {
             }
         }
         self.unsent_bytes += sent_bytes;
-        self.held_bytes += held_bytes;
-        (sent_bytes, held_bytes)
+        sent_bytes
     }
 
     /// The kernel took response bytes. Returns the bytes in memory of the responses that have left whole.

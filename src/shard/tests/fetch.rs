@@ -19,7 +19,7 @@ use coretide_wire::messages::offset_for_leader_epoch::{
 use coretide_wire::messages::produce::ProduceResponse;
 
 use super::rig::{Rig, START_MS, batch, batch_at, produce, produced, sequenced};
-use crate::Event;
+use crate::{Event, RequestMemory};
 
 const VERSION: i16 = 12;
 
@@ -483,12 +483,36 @@ fn a_flood_of_fetches_of_one_connection_does_not_outgrow_the_memory_of_all() {
     }
     rig.run();
     rig.release_mail();
-    let (used_bytes, limit_bytes) = rig.shards[0].request_memory();
+    let RequestMemory { used_bytes, limit_bytes, .. } = rig.shards[0].request_memory();
     assert!(used_bytes > limit_bytes / 4, "they do get something: {used_bytes} of {limit_bytes}");
     assert!(used_bytes < limit_bytes, "{used_bytes} of {limit_bytes}");
     rig.slow_readers = false;
     let bytes = rig.conns[&conn].received.iter().map(|frame| frame.len() as u64 + 4).sum();
     rig.event(0, Event::Sent { conn, bytes });
     assert_eq!(rig.waiting(conn), 60, "who reads gets everything");
-    assert_eq!(rig.shards[0].request_memory().0, 0);
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0);
+}
+
+#[test]
+fn answers_that_wait_for_a_slow_one_before_them_count_for_memory() {
+    let settings = [("coretide.shard.memory.bytes", "16777216"), ("coretide.shard.cache.bytes", "4194304")];
+    let mut rig = Rig::with(1, &settings);
+    rig.create("t", 1, &[]);
+    let writer = rig.open(0);
+    for _ in 0..8 {
+        put(&mut rig, writer, "t", 0, &[&[7; 90_000]]);
+    }
+    let conn = rig.open(0);
+    rig.hold_io = true;
+    rig.send(conn, 9, &produce("t", -1, &[(0, batch(&[b"slow"]))]));
+    for _ in 0..200 {
+        rig.send(conn, VERSION, &fetch("t", vec![part(0, 0)]));
+    }
+    assert_eq!(rig.waiting(conn), 0, "all wait for the Produce");
+    let RequestMemory { used_bytes, ready_bytes, limit_bytes } = rig.shards[0].request_memory();
+    assert!(ready_bytes > limit_bytes / 4, "some are read: {ready_bytes} bytes");
+    assert!(ready_bytes <= used_bytes && used_bytes < limit_bytes, "{ready_bytes}, {used_bytes} of {limit_bytes}");
+    rig.release_io();
+    assert_eq!(rig.waiting(conn), 201);
+    assert_eq!(rig.shards[0].memory.used_bytes(), 0);
 }
