@@ -97,36 +97,39 @@ pub fn encode_batch(ids: &[RecordId], timestamp_ms: i64, sequenced: Sequenced) -
 
 /// A batch of these records, all with the same timestamp, compressed in this way.
 pub fn encode_batch_in(codec: Codec, ids: &[RecordId], timestamp_ms: i64, sequenced: Sequenced) -> Vec<u8> {
-    let mut records = Vec::new();
+    let mut records = Vec::with_capacity(ids.len() * 300);
     for (delta, &id) in ids.iter().enumerate() {
         let value = value_of(id);
-        let mut record = vec![0];
-        put_varint(&mut record, 0);
-        put_varint(&mut record, delta as i64);
-        put_varint(&mut record, -1);
-        put_varint(&mut record, value.len() as i64);
-        record.extend(&value);
-        put_varint(&mut record, 0);
-        put_varint(&mut records, record.len() as i64);
-        records.extend(record);
+        let mut head = vec![0];
+        put_varint(&mut head, 0);
+        put_varint(&mut head, delta as i64);
+        put_varint(&mut head, -1);
+        put_varint(&mut head, value.len() as i64);
+        put_varint(&mut records, (head.len() + value.len()) as i64 + 1);
+        records.extend_from_slice(&head);
+        records.extend_from_slice(&value);
+        put_varint(&mut records, 0);
     }
-    let mut body = Vec::new();
-    body.extend((codec as i16).to_be_bytes());
-    body.extend((ids.len() as i32 - 1).to_be_bytes());
-    body.extend(timestamp_ms.to_be_bytes());
-    body.extend(timestamp_ms.to_be_bytes());
-    body.extend(sequenced.producer_id.to_be_bytes());
-    body.extend(sequenced.producer_epoch.to_be_bytes());
-    body.extend(sequenced.base_sequence.to_be_bytes());
-    body.extend((ids.len() as i32).to_be_bytes());
-    body.extend(codec.compress(&records));
-    let mut batch = Vec::with_capacity(body.len() + 21);
+    if codec != Codec::None {
+        records = codec.compress(&records);
+    }
+    let mut batch = Vec::with_capacity(61 + records.len());
     batch.extend(0i64.to_be_bytes());
-    batch.extend((body.len() as i32 + 9).to_be_bytes());
+    batch.extend((records.len() as i32 + 49).to_be_bytes());
     batch.extend((-1i32).to_be_bytes());
     batch.push(2);
-    batch.extend(crc32c(&body).to_be_bytes());
-    batch.extend(body);
+    batch.extend([0; 4]);
+    batch.extend((codec as i16).to_be_bytes());
+    batch.extend((ids.len() as i32 - 1).to_be_bytes());
+    batch.extend(timestamp_ms.to_be_bytes());
+    batch.extend(timestamp_ms.to_be_bytes());
+    batch.extend(sequenced.producer_id.to_be_bytes());
+    batch.extend(sequenced.producer_epoch.to_be_bytes());
+    batch.extend(sequenced.base_sequence.to_be_bytes());
+    batch.extend((ids.len() as i32).to_be_bytes());
+    batch.extend_from_slice(&records);
+    let crc = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
     batch
 }
 

@@ -13,6 +13,9 @@ const REQUEST_OVERHEAD_BYTES: u64 = 512;
 /// send here, and the heads around it.
 const ANSWER_BYTES: u64 = 256 << 10;
 
+/// How long a request without an answer may be worked on after its connection is gone: disks stall and run full.
+const ORPHAN_US: u64 = 10_000_000;
+
 /// What one connection may be the reason of.
 #[derive(Debug, Default)]
 struct Account {
@@ -48,6 +51,9 @@ pub struct MemoryJudge {
     accounts: BTreeMap<u64, Account>,
     bytes: u64,
     allowance_bytes: u64,
+    /// Of requests without an answer whose connection is gone: until when they may still be worked on, and what they hold.
+    orphans: VecDeque<(u64, u64)>,
+    orphan_bytes: u64,
     /// The most that it was seen to hold.
     pub peak_bytes: u64,
 }
@@ -103,9 +109,14 @@ impl MemoryJudge {
     }
 
     /// The shard was told that the connection is gone.
-    pub fn closed(&mut self, conn: u64) {
-        self.change(conn, |account| *account = Account::default());
-        self.allowance_bytes -= self.accounts.remove(&conn).map_or(0, |account| account.allowance_bytes());
+    pub fn closed(&mut self, conn: u64, now_us: u64) {
+        let Some(account) = self.accounts.remove(&conn) else { return };
+        self.bytes -= account.bytes();
+        self.allowance_bytes -= account.allowance_bytes();
+        if account.silent_bytes > 0 {
+            self.orphans.push_back((now_us + ORPHAN_US, account.silent_bytes));
+            self.orphan_bytes += account.silent_bytes;
+        }
     }
 
     fn change(&mut self, conn: u64, change: impl FnOnce(&mut Account)) {
@@ -117,13 +128,20 @@ impl MemoryJudge {
         self.allowance_bytes = self.allowance_bytes + account.allowance_bytes() - before.1;
     }
 
-    /// The shard says that it holds so much of so much that it may.
-    pub fn holds(&mut self, used_bytes: u64, limit_bytes: u64) -> Verdict {
+    /// The shard says that it holds so much of so much that it may, `ready_bytes` of it in responses that it has not given out
+    /// because others must leave before them.
+    pub fn holds(&mut self, (used_bytes, ready_bytes): (u64, u64), limit_bytes: u64, now_us: u64) -> Verdict {
         self.peak_bytes = self.peak_bytes.max(used_bytes);
-        if used_bytes > self.bytes {
+        while let Some(&(until_us, bytes)) = self.orphans.front()
+            && until_us < now_us
+        {
+            self.orphan_bytes -= bytes;
+            self.orphans.pop_front();
+        }
+        if used_bytes > self.bytes + self.orphan_bytes + ready_bytes {
             return Err(format!("M: it holds {used_bytes} bytes, {} are somebody's: {}", self.bytes, self.largest()));
         }
-        let most_bytes = limit_bytes + limit_bytes / 4 + self.allowance_bytes;
+        let most_bytes = limit_bytes + limit_bytes / 4 + self.allowance_bytes + self.orphan_bytes;
         if used_bytes > most_bytes {
             let why = format!("{most_bytes} at most are due to its limit of {limit_bytes}");
             return Err(format!("M: it holds {used_bytes} bytes, {why}: {}", self.largest()));
@@ -138,7 +156,10 @@ impl MemoryJudge {
         accounts.sort_unstable_by_key(|&(bytes, conn, _)| (std::cmp::Reverse(bytes), *conn));
         let told = |&(_, conn, account): &(u64, &u64, &Account)| {
             let Account { unanswered_bytes, silent_bytes, untaken_bytes, overrun_bytes, .. } = account;
-            format!("conn {conn}: {unanswered_bytes} + {silent_bytes} + {untaken_bytes}, {overrun_bytes} too late")
+            let responses = account.untaken.len();
+            format!(
+                "conn {conn}: {unanswered_bytes} + {silent_bytes} + {untaken_bytes} in {responses}, {overrun_bytes} too late"
+            )
         };
         accounts.iter().take(6).map(told).collect::<Vec<_>>().join("; ")
     }
@@ -154,17 +175,19 @@ mod tests {
         judge.announced(1, true);
         judge.got(1, 100);
         judge.got(1, 50);
-        assert!(judge.holds(150 + 1024, 10_000).is_ok());
-        assert!(judge.holds(151 + 1024, 10_000).is_err());
+        assert!(judge.holds((150 + 1024, 0), 10_000, 0).is_ok());
+        assert!(judge.holds((151 + 1024, 0), 10_000, 0).is_err());
         judge.answered(1, 5000);
-        assert!(judge.holds(5000 + 50 + 512, 10_000).is_ok(), "the response until it is taken");
+        assert!(judge.holds((5000 + 50 + 512, 0), 10_000, 0).is_ok(), "the response until it is taken");
         judge.taken(1, 4999);
-        assert!(judge.holds(5000 + 50 + 512, 10_000).is_ok(), "whole");
+        assert!(judge.holds((5000 + 50 + 512, 0), 10_000, 0).is_ok(), "whole");
         judge.taken(1, 1);
-        assert!(judge.holds(5000, 10_000).is_err(), "given back late");
-        judge.closed(1);
-        assert!(judge.holds(0, 10_000).is_ok());
-        assert!(judge.holds(1, 10_000).is_err(), "what is left of a connection that is gone");
+        assert!(judge.holds((5000, 0), 10_000, 0).is_err(), "given back late");
+        judge.closed(1, 0);
+        assert!(judge.holds((50 + 512, 0), 10_000, ORPHAN_US).is_ok(), "it is still worked on");
+        assert!(judge.holds((50 + 513, 0), 10_000, ORPHAN_US).is_err(), "what is left of a connection that is gone");
+        assert!(judge.holds((0, 0), 10_000, ORPHAN_US + 1).is_ok());
+        assert!(judge.holds((1, 0), 10_000, ORPHAN_US + 1).is_err(), "for ever");
     }
 
     #[test]
@@ -177,7 +200,7 @@ mod tests {
         judge.paused(1, true);
         judge.got(1, 1000);
         let most = 125_000 + 100_512 + 1512 + ANSWER_BYTES;
-        assert!(judge.holds(most, 100_000).is_ok());
-        assert!(judge.holds(most + 1, 100_000).is_err());
+        assert!(judge.holds((most, 0), 100_000, 0).is_ok());
+        assert!(judge.holds((most + 1, 0), 100_000, 0).is_err());
     }
 }

@@ -168,7 +168,7 @@ impl World {
             match &event {
                 Event::Frame { conn, bytes } => there.memory.got(conn.0, bytes.len() as u64),
                 Event::Sent { conn, bytes } => there.memory.taken(conn.0, *bytes),
-                Event::Closed { conn } => there.memory.closed(conn.0),
+                Event::Closed { conn } => there.memory.closed(conn.0, now.mono_us),
                 _ => {}
             }
             there.shard.handle(now, event, &mut out);
@@ -198,8 +198,12 @@ impl World {
         self.outbox = out;
         if self.broker.life == life {
             let there = &mut self.broker.hosts[host];
-            let (used_bytes, limit_bytes) = there.shard.request_memory();
-            there.memory.holds(used_bytes, limit_bytes).map_err(|what| format!("shard {host}: {what}"))?;
+            let memory = there.shard.request_memory();
+            let held_bytes = (memory.used_bytes, memory.ready_bytes);
+            there
+                .memory
+                .holds(held_bytes, memory.limit_bytes, now.mono_us)
+                .map_err(|what| format!("shard {host}: {what}"))?;
             let there = &self.broker.hosts[host];
             if !there.inbox.is_empty() {
                 self.schedule_turn(host, self.now_us);

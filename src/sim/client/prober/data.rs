@@ -59,7 +59,11 @@ fn produce(prng: &mut Prng, learned: &Learned) -> Probe {
         2 => batch.truncate(prng.below(batch.len() as u64) as usize),
         3 => batch.extend(batch.clone()),
         4 => batch.clear(),
-        5 => batch = encode_batch_in(CODECS[0], &vec![ids[0]; 200], timestamp_ms, sequenced),
+        5 => {
+            // More than the topic takes.
+            let many = vec![ids[0]; 65_000 / (value_bytes(ids[0]) + 8) + 1];
+            batch = encode_batch_in(CODECS[0], &many, timestamp_ms, sequenced);
+        }
         6 => batch[16] = 1,
         7 => make_transactional(&mut batch),
         8 if prng.chance(1, 8) => batch = larger_than_a_segment(timestamp_ms),
