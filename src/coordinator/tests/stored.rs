@@ -4,7 +4,7 @@ use super::lab::*;
 use crate::command::*;
 use crate::config::DUMP_AFTER_RECORDS_MIN;
 use crate::record::{GroupValue, MemberValue};
-use crate::{GroupConfig, GroupCoordinator, GroupError, Record};
+use crate::{Effects, GroupConfig, GroupCoordinator, GroupError, Record};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -12,12 +12,43 @@ use std::sync::Arc;
 fn nothing_is_served_before_the_log_is_read() {
     let mut lab = Lab::new();
     lab.coordinator = GroupCoordinator::new(GroupConfig::default(), 1);
+    assert!(!lab.coordinator.is_loaded());
     let token = lab.join(&join("g", ""));
-    assert_eq!(lab.join_reply(token).error, Some(GroupError::Loading));
+    let reply = lab.join_reply(token);
+    assert_eq!((reply.error, reply.generation), (Some(GroupError::Loading), -1));
     let token = lab.commit_as("g", -1, "", "t", 1);
     assert_eq!(lab.commit_error(token), Some(GroupError::Loading));
     assert_eq!(lab.heartbeat("g", 1, "m"), Err(GroupError::Loading));
     assert_eq!(lab.describe("g"), Err(GroupError::Loading));
+    lab.restart();
+    assert!(lab.coordinator.is_loaded());
+}
+
+#[test]
+fn a_long_log_that_was_read_at_the_start_is_rewritten_too() {
+    let mut lab = Lab::new();
+    lab.commit_as("g", -1, "", "t", 7);
+    lab.log = vec![lab.log[0].clone(); DUMP_AFTER_RECORDS_MIN as usize + 1];
+    lab.restart();
+    lab.commit_as("g", -1, "", "t", 8);
+    assert!(lab.log_start > 0, "the log's start has moved");
+    assert_eq!(Durable::of(&lab.log[lab.log_start as usize..]), Durable::of(&lab.log));
+}
+
+#[test]
+fn a_group_that_is_larger_than_it_may_be_after_a_restart_rebalances() {
+    for (max_size, state) in [(2, GroupState::PreparingRebalance), (3, GroupState::Stable), (4, GroupState::Stable)] {
+        let mut lab = Lab::new();
+        lab.stable_group("g", 3);
+        lab.coordinator = GroupCoordinator::new(GroupConfig { max_size, ..GroupConfig::default() }, 9);
+        for record in &lab.log {
+            lab.coordinator.replay(lab.now, record);
+        }
+        let mut fx = Effects::default();
+        lab.coordinator.finish_load(lab.now, &mut fx);
+        lab.take(fx);
+        assert_eq!(lab.state("g"), state, "{max_size}");
+    }
 }
 
 #[test]
