@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_none_has_kafkas_numbers_and_an_empty_epoch_ends_where_it_began() {
         assert_eq!((EpochEnd::UNDEFINED.epoch, EpochEnd::UNDEFINED.end_offset), (-1, -1));
-        let cache = cache(&[(4, 10), (5, 10)]);
+        let cache = cache(&[(2, 5), (4, 10), (5, 10)]);
         assert_eq!((cache.end_of(4, 20), cache.end_of(5, 20)), (end(4, 10), end(5, 20)));
         assert_eq!(self::cache(&[(0, 0), (3, 10)]).end_of(0, 20), end(0, 10), "0 is an epoch");
     }
