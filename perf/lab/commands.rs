@@ -123,7 +123,12 @@ fn searched(context: &Context, args: &KneeArgs) -> Result<(), LabError> {
         Box::new(Screen::new(&format!("{rate:.0} records/s, repeat {}", repeat + 1)))
     })?;
     let text = knee::table(&knee, &broker);
-    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Knee(knee), &text)
+    let undecided = knee::undecided(&knee);
+    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Knee(knee), &text)?;
+    match undecided {
+        Some(rate) => Err(LabError::Invalid(format!("the search ended at {rate:.0} records/s"))),
+        None => Ok(()),
+    }
 }
 
 /// Keeps and prints what was measured; an error if a signal ended it early.

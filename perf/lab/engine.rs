@@ -5,7 +5,7 @@ use crate::lab::cluster::{self, RunTopics};
 use crate::lab::consumer::Consumer;
 use crate::lab::error::LabError;
 use crate::lab::payload::{Generator, STAMP_BYTES};
-use crate::lab::process::{self, Usage};
+use crate::lab::process::{self, MachineTicks, Usage};
 use crate::lab::producer::{Layout, Producer, ProducerParts, Schedule};
 use crate::lab::result::{Broker, Interval, Latency, Run, new_histogram};
 use crate::lab::scenario::{Rate, Scenario};
@@ -251,6 +251,7 @@ struct Observed {
     before: Option<Usage>,
     after: Option<Usage>,
     steal: Option<f64>,
+    others: Option<f64>,
     interrupted: bool,
 }
 
@@ -266,6 +267,7 @@ fn observe(
     let usage = || broker.pid.and_then(|pid| Usage::read(pid, device.as_deref()));
     let mut observed = Observed::default();
     let mut last = usage();
+    let own = || Usage::read(std::process::id(), None);
     let mut ticks = None;
     let mut shown = window.second_of(clock.now_ns());
     loop {
@@ -277,7 +279,7 @@ fn observe(
         let now_ns = clock.now_ns();
         if observed.before.is_none() && now_ns >= window.begin_ns {
             observed.before = usage();
-            ticks = process::machine_ticks();
+            ticks = process::machine_ticks().zip(own());
         }
         observed.interrupted = stop.load(Ordering::Relaxed);
         let over = now_ns >= window.end_ns || observed.interrupted;
@@ -294,9 +296,7 @@ fn observe(
         if over {
             observed.after = usage();
             observed.window = Some(Window { end_ns: window.end_ns.min(now_ns.max(window.begin_ns + 1)), ..*window });
-            observed.steal = process::machine_ticks().zip(ticks).and_then(|((all, steal), (all_then, steal_then))| {
-                (all > all_then).then(|| (steal - steal_then) as f64 / (all - all_then) as f64)
-            });
+            observed.compare_ticks(ticks, process::machine_ticks().zip(own()));
             return observed;
         }
     }
@@ -307,6 +307,21 @@ impl Observed {
         match second.role {
             Role::Produce => self.produced.add(second),
             Role::Consume => self.consumed.add(second),
+        }
+    }
+
+    /// What the machine's CPU time went to between two looks, the generator's own use beside each.
+    fn compare_ticks(&mut self, then: Option<(MachineTicks, Usage)>, now: Option<(MachineTicks, Usage)>) {
+        let Some(((then, own_then), (now, own))) = then.zip(now) else { return };
+        let all = now.all.saturating_sub(then.all) as f64;
+        if all <= 0.0 {
+            return;
+        }
+        self.steal = Some(now.steal.saturating_sub(then.steal) as f64 / all);
+        // Without the broker's process one cannot tell it from others.
+        if let Some((before, after)) = self.before.zip(self.after) {
+            let known = after.user_ticks() - before.user_ticks() + own.user_ticks() - own_then.user_ticks();
+            self.others = Some((now.user.saturating_sub(then.user) as f64 - known).max(0.0) / all);
         }
     }
 
@@ -360,6 +375,7 @@ fn finish(
         consumed: consumed.as_ref(),
         generator: &generator,
         interrupted: observed.interrupted,
+        others: observed.others,
         unanswered,
         missing: missing(scenario, acknowledged, received),
         volume,

@@ -65,10 +65,33 @@ impl Bisection {
     }
 }
 
-/// True if a run was valid, kept the rate, and stayed within the bound.
-fn is_within(run: &Run, rate: f64, p99_below_ms: f64) -> bool {
+/// Whether a run kept the rate and stayed within the bound; none if it cannot tell: it is INVALID for a reason that is not
+/// the broker's.
+fn is_within(run: &Run, rate: f64, p99_below_ms: f64) -> Option<bool> {
+    let failed = [&run.produced, &run.consumed].into_iter().flatten().any(|side| side.errors > 0);
+    if failed || run.produced.as_ref().is_none_or(|side| side.records == 0) {
+        return Some(false);
+    }
     let kept = run.produced.as_ref().is_some_and(|side| side.records_per_s >= RATE_KEPT * rate);
-    run.validity.is_valid() && kept && p99_us(run) < p99_below_ms * 1e3
+    run.validity.is_valid().then(|| kept && p99_us(run) < p99_below_ms * 1e3)
+}
+
+/// What most of the runs that can tell say; none if too few of them can.
+fn majority(votes: &[Option<bool>]) -> Option<bool> {
+    let good = votes.iter().filter(|vote| **vote == Some(true)).count();
+    let told = votes.iter().flatten().count();
+    (2 * told > votes.len()).then_some(2 * good > told)
+}
+
+fn vote(runs: &[Run], rate: f64, p99_below_ms: f64) -> Option<bool> {
+    let votes: Vec<Option<bool>> = runs.iter().map(|run| is_within(run, rate, p99_below_ms)).collect();
+    majority(&votes)
+}
+
+/// The rate at which the search ended because most runs were INVALID; none if it came to its end.
+pub fn undecided(knee: &Knee) -> Option<f64> {
+    let last = knee.steps.last()?;
+    vote(&last.runs, last.rate, knee.p99_below_ms).is_none().then_some(last.rate)
 }
 
 /// Searches; a signal ends it with the steps that are complete.
@@ -94,10 +117,12 @@ pub fn measure(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let good = runs.iter().filter(|run| is_within(run, rate, search.p99_below_ms)).count();
-        let within = 2 * good > runs.len();
-        bisection.tried(rate, within);
-        steps.push(KneeStep { rate, within, runs });
+        let vote = vote(&runs, rate, search.p99_below_ms);
+        steps.push(KneeStep { rate, within: vote == Some(true), runs });
+        match vote {
+            Some(within) => bisection.tried(rate, within),
+            None => break,
+        }
     }
     Ok(Knee { p99_below_ms: search.p99_below_ms, steps, rate: bisection.within, rate_above: bisection.beyond })
 }
@@ -107,15 +132,23 @@ pub fn table(knee: &Knee, broker: &Broker) -> String {
     let mut text = format!("{} at {} ({})\n", broker.name, broker.address, broker.durability.words());
     for step in &knee.steps {
         let p99s: Vec<String> = step.runs.iter().map(|run| time(p99_us(run))).collect();
-        let verdict = if step.within { "within" } else { "beyond" };
+        let verdict = match step.within {
+            true => "within",
+            false if undecided(knee) == Some(step.rate) => "INVALID",
+            false => "beyond",
+        };
         text.push_str(&format!("  {:>11} records/s  {verdict}  p99 {}\n", grouped(step.rate), p99s.join(", ")));
         for reason in step.runs.iter().flat_map(|run| run.validity.reasons.iter().chain(&run.validity.remarks)) {
             text.push_str(&format!("      {reason}\n"));
         }
     }
+    if let Some(rate) = undecided(knee) {
+        let rate = grouped(rate);
+        text.push_str(&format!("the search ended at {rate} records/s: most runs there are INVALID and cannot tell\n"));
+    }
     let found = match (knee.rate, knee.rate_above) {
         (Some(rate), Some(above)) => format!("{} records/s; {} are too many", grouped(rate), grouped(above)),
-        (Some(rate), None) => format!("{} records/s at least: the highest rate that was to be tried", grouped(rate)),
+        (Some(rate), None) => format!("{} records/s at least: nothing above it was found wanting", grouped(rate)),
         (None, _) => "no rate".to_string(),
     };
     text.push_str(&format!("p99 stays below {} ms up to {found}\n", knee.p99_below_ms));
@@ -160,10 +193,21 @@ mod tests {
     #[test]
     fn within_means_valid_kept_and_fast() {
         let mut run = sample_run();
-        assert!(is_within(&run, 1_000.0, 1.0));
-        assert!(!is_within(&run, 1_100.0, 1.0), "the rate was not kept");
-        assert!(!is_within(&run, 1_000.0, 0.9), "p99 is 990 µs");
+        assert_eq!(is_within(&run, 1_000.0, 1.0), Some(true));
+        assert_eq!(is_within(&run, 1_100.0, 1.0), Some(false), "the rate was not kept");
+        assert_eq!(is_within(&run, 1_000.0, 0.9), Some(false), "p99 is 990 µs");
         run.validity = crate::lab::result::Validity::new(vec!["late".to_string()], Vec::new());
-        assert!(!is_within(&run, 1_000.0, 1.0));
+        assert_eq!(is_within(&run, 1_000.0, 1.0), None, "the generator's fault says nothing of the broker");
+        run.produced.as_mut().unwrap().errors = 1;
+        assert_eq!(is_within(&run, 1_000.0, 1.0), Some(false));
+    }
+
+    #[test]
+    fn runs_that_cannot_tell_do_not_vote() {
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(majority(&[yes, yes, no]), yes);
+        assert_eq!(majority(&[yes, no, None]), no, "half is not most");
+        assert_eq!(majority(&[yes, None, None]), None);
+        assert_eq!(majority(&[yes, yes, None]), yes);
     }
 }

@@ -60,6 +60,11 @@ impl Usage {
         self.user_secs + self.system_secs
     }
 
+    /// CPU seconds in user mode, in the kernel's ticks.
+    pub fn user_ticks(&self) -> f64 {
+        self.user_secs * CLOCK_TICKS_PER_SECOND
+    }
+
     /// Of a process now; none if it has ended. `device`: the disk of its data, for the count of flushes.
     pub fn read(pid: u32, device: Option<&str>) -> Option<Usage> {
         let of = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
@@ -134,13 +139,28 @@ fn flushes(device: &str) -> Option<u64> {
     })
 }
 
-/// All CPU time of the machine and the part that others on the same host took, in ticks.
-pub fn machine_ticks() -> Option<(u64, u64)> {
+/// CPU time of the whole machine since it was started, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineTicks {
+    /// All of it, idle time too.
+    pub all: u64,
+    /// Of programs, their time in the kernel left out: the kernel works for the broker as well.
+    pub user: u64,
+    /// What others on the same host took.
+    pub steal: u64,
+}
+
+/// CPU time of the whole machine.
+pub fn machine_ticks() -> Option<MachineTicks> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let fields: Vec<u64> =
         stat.lines().next()?.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect();
     // user nice system idle iowait irq softirq steal; guests are part of user.
-    Some((fields.iter().take(8).sum(), *fields.get(7)?))
+    Some(MachineTicks {
+        all: fields.iter().take(8).sum(),
+        user: fields.first()? + fields.get(1)?,
+        steal: *fields.get(7)?,
+    })
 }
 
 #[cfg(test)]
@@ -176,6 +196,6 @@ mod tests {
         let used = Usage::read(std::process::id(), None).unwrap().since(&before, 1_000_000_000, 1_000_000);
         assert!(used.cpu_user_secs + used.cpu_system_secs > 0.02, "{used:?} {sum}");
         assert!(used.rss_bytes > 1 << 20 && used.cpu_secs_per_gb > Some(0.02));
-        assert!(machine_ticks().is_some_and(|(all, steal)| all > steal));
+        assert!(machine_ticks().is_some_and(|ticks| ticks.all > ticks.steal + ticks.user && ticks.user > 0));
     }
 }

@@ -134,7 +134,7 @@ pub fn produce(
     let mut tally = Tally::new(Role::Produce, shared.window, seconds);
     let (mut late, mut cpu) = (new_histogram(), CpuMeter::default());
     let (mut interests, mut polls, mut scratch) = (Vec::new(), Vec::new(), vec![0; SCRATCH_BYTES]);
-    let mut counted = 0;
+    let (mut counted, mut failed) = (0, false);
     loop {
         let now_ns = now();
         cpu.look(now_ns, &shared.window);
@@ -145,12 +145,19 @@ pub fn produce(
                 producer.end();
             }
             if producer.wants_id() {
-                producer.set_id(new_id()?, &mut tally);
+                match new_id() {
+                    Ok(id) => producer.set_id(id, &mut tally),
+                    // What was measured is kept: the run ends here, and says why it is INVALID.
+                    Err(reason) => {
+                        tally.error(&format!("no new producer id: {reason}"));
+                        failed = true;
+                    }
+                }
             }
             producer.turn(now_ns, (now_ns / 1_000_000) as i64, &mut tally);
         }
         let given_up = now_ns >= shared.window.end_ns.saturating_add(GRACE_NS) || shared.is_stopped();
-        if producers.iter().all(Producer::is_done) || given_up {
+        if producers.iter().all(Producer::is_done) || given_up || failed {
             break;
         }
         let due_ns = producers.iter().filter_map(Producer::due_ns).min().unwrap_or(u64::MAX);

@@ -8,6 +8,8 @@ use crate::lab::scenario::{Rate, Scenario};
 const BUSY_MAX: f64 = 0.9;
 /// CPU that others on the same host may have.
 const STEAL_MAX: f64 = 0.02;
+/// CPU that other programs on this machine may have.
+const OTHERS_MAX: f64 = 0.05;
 /// The generator may be as late as this whatever the latency is…
 const LATE_MAX_US: f64 = 200.0;
 /// … or as this part of the p99 that it reports.
@@ -34,6 +36,9 @@ pub struct Facts<'a> {
     pub generator: &'a GeneratorUse,
     /// It was ended by a signal.
     pub interrupted: bool,
+    /// CPU time that other programs on this machine used in user mode, as a share of all of the machine's, 0 to 1; none if
+    /// the broker's own process is not known.
+    pub others: Option<f64>,
     /// Producers that still waited for answers long after the end.
     pub unanswered: u64,
     /// Acknowledged records that no consumer got.
@@ -96,6 +101,9 @@ fn generator_rules(facts: &Facts<'_>, reasons: &mut Vec<String>) {
     if let Some(steal) = generator.steal.filter(|&steal| steal > STEAL_MAX) {
         reasons.push(format!("the machine lost {:.1} % of its CPU time to others on its host", steal * 100.0));
     }
+    if let Some(others) = facts.others.filter(|&others| others > OTHERS_MAX) {
+        reasons.push(format!("other programs used {:.0} % of the machine's CPU time", others * 100.0));
+    }
 }
 
 fn rate_rules(facts: &Facts<'_>, reasons: &mut Vec<String>, remarks: &mut Vec<String>) {
@@ -140,6 +148,7 @@ mod tests {
             consumed: None,
             generator: &run.generator,
             interrupted: false,
+            others: Some(0.01),
             unanswered: 0,
             missing: 0,
             volume: Some((50, 100)),
@@ -168,6 +177,7 @@ mod tests {
         says(judged(|run| run.generator.busiest_thread = 0.95, |_| {}), "generator is the limit");
         says(judged(|run| run.generator.late = run.generator.lag.clone(), |_| {}), "generator was late");
         says(judged(|run| run.generator.steal = Some(0.05), |_| {}), "lost 5.0 %");
+        says(judged(|_| {}, |facts| facts.others = Some(0.2)), "other programs used 20 %");
         let errors = |run: &mut crate::lab::result::Run| {
             let side = run.produced.as_mut().unwrap();
             side.errors = 2;

@@ -129,7 +129,7 @@ fn sweeps_recommend_and_knees_are_found() {
     assert_eq!(sweep["recommendations"][1]["aim"], "most throughput");
     let result = measured(broker.run(&format!("bench knee --p99-below 60000 --from 200 --to 400 --repeats 1 {load}")));
     let knee = &result["measured"];
-    assert_eq!((&knee["kind"], knee["steps"].as_array().map(Vec::len) >= Some(2)), (&"knee".into(), true));
+    assert_eq!((&knee["kind"], knee["steps"].as_array().map(Vec::len) >= Some(1)), (&"knee".into(), true));
     no_topics_left(&broker);
 }
 
