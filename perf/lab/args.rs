@@ -270,10 +270,10 @@ pub struct RunArgs {
     #[arg(value_name = "FILE", required_unless_present_any = ["list", "print"])]
     pub file: Option<String>,
     /// List the scenarios that come with the program
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "file")]
     pub list: bool,
     /// Print one of them
-    #[arg(long, exclusive = true, value_name = "NAME")]
+    #[arg(long, conflicts_with = "file", value_name = "NAME")]
     pub print: Option<String>,
     #[command(flatten)]
     pub change: Change,

@@ -106,7 +106,7 @@ fn comparisons_need_equal_durability_and_have_intervals() {
     assert!(bound(0) <= ratio["ratio"].as_f64().unwrap() && ratio["ratio"].as_f64().unwrap() <= bound(1), "{ratio}");
     assert_eq!(ratio["pairs"].as_array().map(Vec::len), Some(5));
     if broker.is_ours() {
-        broker.run(&format!("config alter broker --bootstrap {b} --set log.flush.interval.messages=1000")).ok();
+        broker.run(&format!("config alter broker default --bootstrap {b} --set log.flush.interval.messages=1000")).ok();
         let words = broker.run(&format!("bench compare one={a} two={b} {load}")).failed(2);
         assert!(words.contains("page cache") && words.contains("--allow-unequal"), "{words}");
         let ended = broker.run(&format!("bench compare one={a} two={b} {load} --allow-unequal"));
