@@ -13,7 +13,7 @@ const REQUEST_OVERHEAD_BYTES: u64 = 512;
 /// send here, and the heads around it.
 const ANSWER_BYTES: u64 = 256 << 10;
 
-/// How long a request without an answer may be worked on after its connection is gone: disks stall and run full.
+/// How long a request may be worked on after its connection is gone: disks stall and run full.
 const ORPHAN_US: u64 = 10_000_000;
 
 /// What one connection may be the reason of.
@@ -51,7 +51,7 @@ pub struct MemoryJudge {
     accounts: BTreeMap<u64, Account>,
     bytes: u64,
     allowance_bytes: u64,
-    /// Of requests without an answer whose connection is gone: until when they may still be worked on, and what they hold.
+    /// Of requests whose connection is gone: until when they may still be worked on, and what they hold.
     orphans: VecDeque<(u64, u64)>,
     orphan_bytes: u64,
     /// The most that it was seen to hold.
@@ -113,9 +113,10 @@ impl MemoryJudge {
         let Some(account) = self.accounts.remove(&conn) else { return };
         self.bytes -= account.bytes();
         self.allowance_bytes -= account.allowance_bytes();
-        if account.silent_bytes > 0 {
-            self.orphans.push_back((now_us + ORPHAN_US, account.silent_bytes));
-            self.orphan_bytes += account.silent_bytes;
+        let orphan_bytes = account.silent_bytes + account.unanswered_bytes;
+        if orphan_bytes > 0 {
+            self.orphans.push_back((now_us + ORPHAN_US, orphan_bytes));
+            self.orphan_bytes += orphan_bytes;
         }
     }
 
