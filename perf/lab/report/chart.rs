@@ -175,6 +175,7 @@ pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line], bound: Option<(f64
         let labels_px = label_room(size, lines);
         let mut chart = ChartBuilder::on(&root)
             .margin_top(8)
+            .margin_left(8)
             .margin_right(labels_px)
             .x_label_area_size(44)
             .y_label_area_size(62)
@@ -325,7 +326,7 @@ pub fn bars(title: &str, axis: &Axis, bars: &[Bar], one: bool) -> Result<String,
     figure(title, |size, svg| {
         let height = BAR_PX * bars.len() as u32 + 58;
         let root = SVGBackend::with_string(svg, (size.width, height)).into_drawing_area();
-        let (left, right) = if size.class == "wide" { (300, 64) } else { (12, 58) };
+        let (left, right) = if size.class == "wide" { (350, 70) } else { (12, 66) };
         let end = bars.len() as f64;
         let mut chart = ChartBuilder::on(&root)
             .margin_top(4)

@@ -121,7 +121,7 @@ pub fn ratio_cell(ratio: f64, [low, high]: [f64; 2]) -> String {
 
 /// A ratio in words.
 pub fn ratio_text(ratio: f64) -> String {
-    let text = number(ratio);
+    let text = if (0.001..0.1).contains(&ratio) { format!("{ratio:.3}") } else { number(ratio) };
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} ×")
 }
