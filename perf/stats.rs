@@ -22,6 +22,12 @@ pub struct Tally {
     pub first_error: Option<i16>,
 }
 
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally::new()
+    }
+}
+
 impl Tally {
     /// Nothing yet.
     pub fn new() -> Tally {

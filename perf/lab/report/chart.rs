@@ -367,11 +367,8 @@ pub fn bars(title: &str, axis: &Axis, bars: &[Bar], one: bool) -> Result<String,
                 root.draw(&PathElement::new([(aim, y - 9), (aim, y + 9)], INK.stroke_width(2)))?;
             }
             mark(&root, (x, y), bar.series)?;
-            let (anchor, name_at) = if size.class == "wide" {
-                (HPos::Right, (left as i32 - 8, y))
-            } else {
-                (HPos::Left, (left as i32, y - 15))
-            };
+            let (anchor, name_at) =
+                if size.class == "wide" { (HPos::Right, (left - 8, y)) } else { (HPos::Left, (left, y - 15)) };
             root.draw_text(&bar.name, &text.clone().pos(Pos::new(anchor, VPos::Center)), name_at)?;
             let shown_at = ((size.width - right) as i32 + 6, y);
             root.draw_text(&bar.shown, &text.clone().pos(Pos::new(HPos::Left, VPos::Center)), shown_at)?;

@@ -102,7 +102,7 @@ fn pareto(broker: &str, sweep: &Sweep) -> Result<String, String> {
     let title = format!("What nothing beats in both (discs, joined), beaten (rings), INVALID (crosses): {broker}");
     let mut html = lines(&title, &x, &y, &drawn, None)?;
     let rows: Vec<Vec<String>> =
-        sweep.pareto.iter().filter_map(|place| sweep.cells.get(*place)).map(|cell| cell_row(cell)).collect();
+        sweep.pareto.iter().filter_map(|place| sweep.cells.get(*place)).map(cell_row).collect();
     html.push_str(&table(&format!("The front: {broker}"), &HEADS, &rows));
     Ok(html)
 }
