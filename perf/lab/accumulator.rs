@@ -110,6 +110,7 @@ impl Batch {
 
 /// What is to be done after an attempt.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "failures are rare, and it is taken apart at once")]
 pub enum Outcome {
     /// It will be sent again.
     Retried,

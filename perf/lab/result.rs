@@ -38,6 +38,7 @@ pub struct ResultFile {
 /// What a command measured; in JSON `{"kind": "run" | "compare" | "sweep" | "knee" | "raw", …}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Measured {
     /// One run.
     Run(Run),
