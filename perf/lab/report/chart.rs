@@ -326,7 +326,7 @@ pub fn bars(title: &str, axis: &Axis, bars: &[Bar], one: bool) -> Result<String,
     figure(title, |size, svg| {
         let height = BAR_PX * bars.len() as u32 + 58;
         let root = SVGBackend::with_string(svg, (size.width, height)).into_drawing_area();
-        let (left, right) = if size.class == "wide" { (350, 70) } else { (12, 66) };
+        let (left, right) = if size.class == "wide" { (400, 70) } else { (12, 66) };
         let end = bars.len() as f64;
         let mut chart = ChartBuilder::on(&root)
             .margin_top(4)
