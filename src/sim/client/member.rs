@@ -267,7 +267,7 @@ impl Member {
         let before = self.positions.len();
         self.positions.retain(|partition, _| given.contains(partition));
         self.committed.retain(|partition, _| given.contains(partition));
-        self.gave_up = self.positions.len() < before;
+        self.gave_up |= self.positions.len() < before;
         let added: Vec<PartitionName> =
             given.into_iter().filter(|partition| !self.positions.contains_key(partition)).collect();
         if added.is_empty() {
@@ -300,7 +300,8 @@ impl Member {
     fn stable(&mut self, cx: &mut Cx<'_>) {
         cx.timer(1, FETCH);
         if std::mem::take(&mut self.gave_up) {
-            // The others wait for what it has given up.
+            // The others wait for what it has given up. Without a change it would only be told what it knows.
+            self.mood += 1;
             return self.join(cx);
         }
         self.enter(cx, State::Stable);
@@ -406,6 +407,8 @@ impl Member {
         // Without an instance the group still takes it for a member.
         self.past = self.habits.is_static.then(|| (self.member_id.clone(), self.generation));
         self.forget_id();
+        // An instance that comes back is given its part without a rebalance, and what it had just given up would be nobody's.
+        self.gave_up = self.habits.is_static && self.habits.style == Style::Cooperative;
         self.enter(cx, State::Out);
         cx.commands.extend([COORDINATOR, FETCHING].map(Command::Close));
         let least_ms = if cx.prng.chance(1, 2) { 500 } else { 8000 };
@@ -417,7 +420,8 @@ impl Worker for Member {
     const SLOTS: Slot = 2;
 
     fn name(&self) -> String {
-        format!("member {} of {} ({:?}), {:?}", self.label, self.group, self.habits, self.state)
+        let (habits, state, generation, positions) = (self.habits, self.state, self.generation, &self.positions);
+        format!("member {} of {} ({habits:?}), {state:?} in {generation} at {positions:?}", self.label, self.group)
     }
 
     fn first_ms(&self) -> u64 {
