@@ -147,6 +147,8 @@ pub struct World {
     answers: u64,
     /// The last clean stop has not been followed by a start yet.
     stopped_cleanly: bool,
+    /// How often the disk had refused space when the last stop began.
+    refusals_before_stop: u64,
     wall_offset_ms: i64,
     /// Where bits rotted.
     rotten: Vec<String>,
@@ -205,6 +207,7 @@ impl World {
             starts: 0,
             answers: 0,
             stopped_cleanly: false,
+            refusals_before_stop: 0,
             wall_offset_ms: 0,
             rotten: Vec::new(),
             blamed: None,

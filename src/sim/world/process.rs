@@ -405,6 +405,7 @@ impl World {
 
     pub(super) fn begin_stop(&mut self) {
         self.broker.stopping = true;
+        self.refusals_before_stop = self.disk.sins().refusals;
         for host in 0..self.broker.hosts.len() {
             self.tell(host, Event::Stop);
         }
@@ -415,7 +416,8 @@ impl World {
         self.disk.power_cut(&[], CutMode::LoseAll);
         check_layout(&self.disk.files())?;
         self.die()?;
-        self.stopped_cleanly = true;
+        // A stop for which the disk had no room leaves something to replay.
+        self.stopped_cleanly = self.disk.sins().refusals == self.refusals_before_stop;
         Ok(())
     }
 
