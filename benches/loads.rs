@@ -12,8 +12,11 @@ const PARTITIONS: i32 = 16;
 const CONNS: usize = 16;
 const DEPTH: usize = 5;
 
-/// A load: its name, and what prepares it.
-const LOADS: [(&str, fn() -> Load); 5] = [
+/// What prepares a load.
+type Make = fn() -> Load;
+
+/// The loads by name.
+const LOADS: [(&str, Make); 5] = [
     ("produce-1k", || Load::produce(1, 0, 1, 1024)),
     ("produce-1k-mail", || Load::produce(2, 1, 1, 1024)),
     ("produce-16k", || Load::produce(1, 0, 16, 1024)),

@@ -148,6 +148,11 @@ pub struct IoError {
 }
 
 impl IoError {
+    /// A folder was to get a name that another one has.
+    pub fn is_name_taken(&self) -> bool {
+        self.op == "rename" && matches!(self.errno, 17 | 39)
+    }
+
     /// True when the file or folder does not exist.
     pub fn is_not_found(&self) -> bool {
         self.errno == 2

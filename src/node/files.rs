@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,29 +67,73 @@ pub fn run_job<J: Job>(disk: &Disk, mut job: J) -> J::Output {
     }
 }
 
+/// Something that is open: which file it really is, whatever is called so by now.
+trait Opened {
+    /// Device and inode.
+    fn identity(&self) -> std::io::Result<(u64, u64)>;
+}
+
+impl Opened for Arc<File> {
+    fn identity(&self) -> std::io::Result<(u64, u64)> {
+        self.metadata().map(|found| (found.dev(), found.ino()))
+    }
+}
+
+impl Opened for Arc<HotFile> {
+    fn identity(&self) -> std::io::Result<(u64, u64)> {
+        HotFile::identity(self)
+    }
+}
+
+/// True for files that another shard may remove, or rename away, while this one has them open: those in the folder of a
+/// topic, which the next topic of its name gets, be it another shard's.
+fn may_be_replaced(file: &FileId) -> bool {
+    matches!(file, FileId::Segment { .. } | FileId::Partition { .. })
+}
+
+struct Cached<T> {
+    file: T,
+    identity: (u64, u64),
+    used: u64,
+}
+
 /// Open files by what they are; the one unused for longest gives way.
 struct Cache<T> {
-    files: BTreeMap<(FileId, bool), (T, u64)>,
+    files: BTreeMap<(FileId, bool), Cached<T>>,
     clock: u64,
 }
 
-impl<T: Clone> Cache<T> {
+impl<T: Clone + Opened> Cache<T> {
     const fn new() -> Cache<T> {
         Cache { files: BTreeMap::new(), clock: 0 }
     }
 
-    fn get<E>(&mut self, key: (FileId, bool), open: impl FnOnce(&FileId) -> Result<T, E>) -> Result<T, E> {
+    /// An open file. `root`: the data directory, to see there that a name still stands for what is open.
+    fn get<E: From<FileError>>(
+        &mut self,
+        root: &Path,
+        key: (FileId, bool),
+        open: impl FnOnce(&FileId) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.clock += 1;
-        if let Some((file, used)) = self.files.get_mut(&key) {
-            *used = self.clock;
-            return Ok(file.clone());
+        if let Some(cached) = self.files.get_mut(&key) {
+            let is_current = || {
+                let found = std::fs::metadata(root.join(key.0.path()));
+                found.is_ok_and(|found| (found.dev(), found.ino()) == cached.identity)
+            };
+            if !may_be_replaced(&key.0) || is_current() {
+                cached.used = self.clock;
+                return Ok(cached.file.clone());
+            }
+            self.files.remove(&key);
         }
         let file = open(&key.0)?;
+        let identity = file.identity().map_err(|error| FileError::new("stat", &key.0.path(), &error))?;
         if self.files.len() >= HOT_FILES_MAX {
-            let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
+            let oldest = self.files.iter().min_by_key(|(_, cached)| cached.used).map(|(key, _)| key.clone());
             oldest.and_then(|key| self.files.remove(&key));
         }
-        self.files.insert(key, (file.clone(), self.clock));
+        self.files.insert(key, Cached { file: file.clone(), identity, used: self.clock });
         Ok(file)
     }
 
@@ -119,13 +164,17 @@ impl HotFiles {
     /// The file to write; `direct` where the file system can.
     pub fn writable(&mut self, file: FileId, direct: bool) -> Result<Arc<HotFile>, IoError> {
         let (root, direct) = (&self.root, direct && self.direct);
-        self.writing.get((file, direct), |file| HotFile::open(root, &file.path(), direct)).map_err(to_io_error)
+        self.writing.get(root, (file, direct), |file| HotFile::open(root, &file.path(), direct)).map_err(to_io_error)
     }
 
     /// The file to send from, through the page cache.
-    pub fn readable(&mut self, file: FileId) -> std::io::Result<Arc<File>> {
+    pub fn readable(&mut self, file: FileId) -> Result<Arc<File>, IoError> {
         let root = &self.root;
-        self.reading.get((file, false), |file| File::open(root.join(file.path())).map(Arc::new))
+        let open = |file: &FileId| {
+            let opened = File::open(root.join(file.path()));
+            opened.map(Arc::new).map_err(|error| FileError::new("open", &file.path(), &error))
+        };
+        self.reading.get(root, (file, false), open).map_err(to_io_error)
     }
 
     /// Closes what lies below folders or files that are gone.
@@ -139,6 +188,10 @@ impl HotFiles {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use coretide_log::io::SegmentFile;
+
     use super::*;
 
     #[test]
@@ -148,11 +201,32 @@ mod tests {
         let file = || FileId::Partition { dir: Arc::from("t-0"), name: "x" };
         let first = files.writable(file(), true).expect("made with its folder");
         assert!(Arc::ptr_eq(&first, &files.writable(file(), true).expect("open already")));
-        std::fs::rename(dir.path().join("t-0"), dir.path().join("t-0-gone")).expect("renamed");
-        assert!(Arc::ptr_eq(&first, &files.writable(file(), true).expect("not forgotten yet")));
         files.forget(&["t-0".to_string()]);
-        assert!(!Arc::ptr_eq(&first, &files.writable(file(), true).expect("made again")));
-        assert!(dir.path().join("t-0/x").exists());
+        assert!(!Arc::ptr_eq(&first, &files.writable(file(), true).expect("open, anew")));
+    }
+
+    #[test]
+    fn a_folder_that_another_shard_renamed_away_is_neither_written_nor_read_any_more() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut files = HotFiles::new(dir.path(), false);
+        let file = || FileId::Segment { dir: Arc::from("t-0"), base_offset: 0, kind: SegmentFile::Log };
+        let path = dir.path().join(file().path());
+        let content = |file: &File| {
+            let mut byte = [0];
+            file.read_at(&mut byte, 0).expect("readable");
+            byte[0]
+        };
+        let old = files.writable(file(), true).expect("made with its folder");
+        std::fs::write(&path, [7]).expect("written");
+        assert_eq!(content(&files.readable(file()).expect("there")), 7);
+        // Renamed, and not removed yet.
+        std::fs::rename(dir.path().join("t-0"), dir.path().join("t-0-delete")).expect("renamed");
+        assert!(files.readable(file()).is_err_and(|error| error.is_not_found()));
+        std::fs::create_dir(dir.path().join("t-0")).expect("made");
+        std::fs::write(&path, [9]).expect("written");
+        assert_eq!(content(&files.readable(file()).expect("there again")), 9);
+        let new = files.writable(file(), true).expect("there");
+        assert!(!Arc::ptr_eq(&old, &new) && Arc::ptr_eq(&new, &files.writable(file(), true).expect("open already")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +39,11 @@ impl HotFile {
     pub fn open(root: &Path, path: &str, direct: bool) -> Result<Arc<HotFile>, FileError> {
         let file = open_file(&root.join(path), direct, true).map_err(|error| FileError::new("open", path, &error))?;
         Ok(Arc::new(HotFile { file, path: path.to_string(), direct }))
+    }
+
+    /// Which file it is: device and inode.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        self.file.metadata().map(|found| (found.dev(), found.ino()))
     }
 }
 

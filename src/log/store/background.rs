@@ -45,6 +45,12 @@ impl Running {
         matches!(self, Running::Destage(run) if run.key == key)
             || matches!(self, Running::Mend(mend) if mend.key == key)
     }
+
+    /// True for a job that removes something of the folder that is to be removed.
+    fn removes_beside(&self, folder: &RemoveSpec) -> bool {
+        let RemoveSpec::Log { dir, topic_id } = folder else { return false };
+        matches!(self, Running::Remove { garbage } if garbage.spec.is_segment_of(dir, *topic_id))
+    }
 }
 
 #[derive(Debug)]
@@ -337,7 +343,7 @@ impl Store {
         while at < self.garbage.len() {
             let garbage = &self.garbage[at];
             let busy = garbage.key.is_some_and(|key| {
-                self.running.values().any(|running| running.is_of(key))
+                self.running.values().any(|running| running.is_of(key) || running.removes_beside(&garbage.spec))
                     || self.io.values().any(|kind| matches!(kind, IoKind::Direct(of, _) if *of == key))
             });
             if garbage.after > self.committed || busy || self.running.len() >= self.limits.jobs_max {

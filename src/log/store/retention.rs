@@ -97,6 +97,8 @@ impl Store {
             return;
         }
         let after = self.plan_meta(Meta::Delete(log.tp));
+        // They go with their folder. On their own they would be looked for by name, and the next topic may have that by then.
+        self.garbage.retain(|garbage| !garbage.spec.is_segment_of(&log.dir, log.tp.topic_id));
         let spec = RemoveSpec::Log { dir: log.dir, topic_id: log.tp.topic_id };
         self.discard(Garbage { after, due_us: 0, key: Some(key), spec, told: false });
     }

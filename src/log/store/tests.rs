@@ -2,6 +2,7 @@
 
 mod ahead;
 mod disk;
+mod folders;
 mod formats;
 mod full;
 mod order;

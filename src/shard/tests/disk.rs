@@ -74,6 +74,9 @@ impl Disk {
                 Ok(OpOk::Done)
             }
             Op::RenameDir { from, to } => {
+                if !self.list(&to).is_empty() {
+                    return Err(IoError { op: "rename", path: to.to_string(), errno: 39, message: "not empty".into() });
+                }
                 self.rename(&from, &to);
                 Ok(OpOk::Done)
             }

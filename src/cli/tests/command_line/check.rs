@@ -161,7 +161,8 @@ fn a_hole_in_the_journal_refuses_the_start_with_its_place() {
 fn bug_ours_a_start_without_boot_files_was_one_as_an_empty_cluster() {
     for (stop, place) in [(true, "second-0"), (false, ".coretide/shard-1/journal-00000")] {
         let data = tempfile::tempdir().expect("a folder");
-        if !written(data.path(), |broker| if stop { drop(broker.stop()) } else { broker.kill() }) {
+        let end = |broker: Broker| if stop { assert_eq!(broker.stop(), Some(0)) } else { broker.kill() };
+        if !written(data.path(), end) {
             return;
         }
         let (own, aside) = (data.path().join(".coretide"), data.path().join("aside"));

@@ -27,6 +27,11 @@ pub fn metadata_text(topic_id: TopicId) -> Bytes {
     format!("version: 0\ntopic_id: {topic_id}\n").into()
 }
 
+/// What a topic's folder is called while it is made.
+fn claimed_dir(dir: &str, topic_id: TopicId) -> Arc<str> {
+    Arc::from(format!("{dir}.{topic_id}-new"))
+}
+
 /// Whose folder it is; none if the file is absent or cut off.
 pub fn metadata_owner(bytes: &[u8]) -> Option<TopicId> {
     let text = std::str::from_utf8(bytes).ok()?;
@@ -58,7 +63,12 @@ pub struct IndexWrite {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DestageAt {
     Start,
+    /// Whose the folder is was asked.
     Owner,
+    /// The folder was made under another name, and given its own unless there was one of that name.
+    Claiming,
+    /// There was one: whose it is was asked again.
+    Contested,
     Writing,
     Ending,
 }
@@ -128,25 +138,31 @@ impl DestageJob {
     /// Goes on with the results of the last operations.
     pub fn step(&mut self, results: Vec<OpResult>) -> Step<OwnDone> {
         let mut ops = Vec::new();
-        if self.state == DestageAt::Start && self.prepare.check_dir {
-            self.state = DestageAt::Owner;
-            let file = metadata_file(&self.dir);
-            return Step::Do(vec![Op::Read { file, at: 0, len: METADATA_MAX_BYTES, direct: false }]);
-        }
-        if self.state == DestageAt::Owner {
-            match data(results.into_iter().next()) {
+        match self.state {
+            DestageAt::Start if self.prepare.check_dir => return self.ask_owner(DestageAt::Owner),
+            DestageAt::Owner | DestageAt::Contested => match data(results.into_iter().next()) {
                 Err(error) if !error.is_not_found() => return Step::Done(Err(error)),
                 found => match found.ok().and_then(|bytes| metadata_owner(&bytes)) {
                     Some(owner) if owner == self.prepare.topic_id => {}
                     Some(_) => return Step::Done(Ok(OwnOk::Busy)),
-                    None => self.make_dir(&mut ops),
+                    None if self.state == DestageAt::Owner => {
+                        self.state = DestageAt::Claiming;
+                        return Step::Do(self.claim());
+                    }
+                    None => self.adopt(&mut ops),
                 },
+            },
+            DestageAt::Claiming if first_error(&results).is_some_and(|error: IoError| error.is_name_taken()) => {
+                return self.ask_owner(DestageAt::Contested);
             }
-        } else if let Some(error) = first_error(&results) {
-            return Step::Done(Err(error));
+            _ => {
+                if let Some(error) = first_error(&results) {
+                    return Step::Done(Err(error));
+                }
+            }
         }
         match self.state {
-            DestageAt::Start | DestageAt::Owner => {
+            DestageAt::Start | DestageAt::Owner | DestageAt::Claiming | DestageAt::Contested => {
                 self.make_space(&mut ops);
                 self.state = DestageAt::Writing;
                 // Apart from the writes, since it may take long.
@@ -165,14 +181,34 @@ impl DestageJob {
         if ops.is_empty() { Step::Done(Ok(OwnOk::Done)) } else { Step::Do(ops) }
     }
 
-    fn make_dir(&self, ops: &mut Vec<Op>) {
+    fn ask_owner(&mut self, then: DestageAt) -> Step<OwnDone> {
+        self.state = then;
         let file = metadata_file(&self.dir);
+        Step::Do(vec![Op::Read { file, at: 0, len: METADATA_MAX_BYTES, direct: false }])
+    }
+
+    /// Makes the folder whole under a name of its own and then gives it its name, which fails where there is one: another
+    /// shard may be making it for an older or a younger topic of this name, and one folder must never be two topics'.
+    fn claim(&self) -> Vec<Op> {
+        let made: Arc<str> = claimed_dir(&self.dir, self.prepare.topic_id);
+        let mut ops = vec![Op::MakeDir { dir: Arc::clone(&made) }];
+        self.sign(&made, &mut ops);
+        ops.push(Op::RenameDir { from: made, to: Arc::clone(&self.dir) });
+        ops.push(Op::SyncDir { dir: Arc::from("") });
+        ops
+    }
+
+    /// A folder that is nobody's: a power cut of old may have left it without its file.
+    fn adopt(&self, ops: &mut Vec<Op>) {
+        self.sign(&self.dir, ops);
+    }
+
+    fn sign(&self, dir: &Arc<str>, ops: &mut Vec<Op>) {
+        let file = metadata_file(dir);
         let bytes = metadata_text(self.prepare.topic_id);
-        ops.push(Op::MakeDir { dir: Arc::clone(&self.dir) });
         ops.push(Op::Write { file: file.clone(), at: 0, bytes, direct: false, durability: Durability::Written });
         ops.push(Op::Sync { file });
-        ops.push(Op::SyncDir { dir: Arc::clone(&self.dir) });
-        ops.push(Op::SyncDir { dir: Arc::from("") });
+        ops.push(Op::SyncDir { dir: Arc::clone(dir) });
     }
 
     fn make_space(&self, ops: &mut Vec<Op>) {
@@ -351,6 +387,13 @@ pub enum RemoveSpec {
     },
 }
 
+impl RemoveSpec {
+    /// True for a segment in this topic's folder.
+    pub fn is_segment_of(&self, folder: &str, topic: TopicId) -> bool {
+        matches!(self, RemoveSpec::Segment { dir, topic_id, .. } if **dir == *folder && *topic_id == topic)
+    }
+}
+
 /// Removes a log's folder or a segment's files.
 #[derive(Debug)]
 pub struct RemoveJob {
@@ -391,8 +434,9 @@ impl RemoveJob {
                 let rename = Op::RenameDir { from: Arc::clone(dir), to: Arc::clone(&to) };
                 let sync = Op::SyncDir { dir: Arc::from("") };
                 let remove = Op::RemoveDir { dir: to };
+                let unclaimed = Op::RemoveDir { dir: claimed_dir(dir, *topic_id) };
                 let synced = sync.clone();
-                if mine { vec![rename, sync, remove, synced] } else { vec![remove, synced] }
+                if mine { vec![rename, sync, remove, synced] } else { vec![remove, unclaimed, synced] }
             }
             RemoveSpec::Segment { dir, base_offset, .. } if mine => {
                 let file = |kind| FileId::Segment { dir: Arc::clone(dir), base_offset: *base_offset, kind };

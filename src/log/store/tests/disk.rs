@@ -202,6 +202,9 @@ impl Disk {
             }
             Op::MakeDir { dir } => self.make_dirs(dir),
             Op::RenameDir { from, to } => {
+                if self.files.keys().any(|path| path.starts_with(&format!("{to}/"))) {
+                    return Err(IoError { op: "rename", path: to.to_string(), errno: 39, message: "not empty".into() });
+                }
                 let moved: Vec<String> =
                     self.files.keys().filter(|path| path.starts_with(&format!("{from}/"))).cloned().collect();
                 for path in moved {
