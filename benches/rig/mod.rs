@@ -8,7 +8,7 @@ use bytes::Bytes;
 use coretide_controller::{Command, NewTopic};
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
-use coretide_log::io::{IoError, Job, Op, OpOk, OpResult, Step};
+use coretide_log::io::{IoError, Job, Op, OpOk, OpResult};
 use coretide_log::store::{Boot, BootConfig, ShardRecovered};
 use coretide_model::config::Origin;
 use coretide_model::{BrokerConfig, ConnId, Now, ShardId};
@@ -47,8 +47,9 @@ impl Rig {
         let owner = Arc::new(|tp, shards| placement::owner(tp, shards).0);
         let limits = store_limits(&broker);
         let vital = Some(placement::METADATA_PARTITION);
-        let report =
-            run_job(Boot::new(BootConfig { shards, owner, random: 77, limits, vital })).expect("an empty disk boots");
+        let report = Boot::new(BootConfig { shards, owner, random: 77, limits, vital })
+            .run(execute)
+            .expect("an empty disk boots");
         let make = |recovered: ShardRecovered| {
             let shard = ShardId(recovered.shard);
             let cluster_id = "cluster-of-the-bench-00".into();
@@ -119,7 +120,7 @@ impl Rig {
                 return self.events[to.index()].push_back(Event::Mail { from, mail });
             }
             Output::Io { id, op } => Event::IoDone { id, result: execute(op) },
-            Output::Job { id, job } => Event::JobDone { id, output: Box::new(run_job(job)) },
+            Output::Job { id, job } => Event::JobDone { id, output: Box::new(job.run(execute)) },
             Output::Ready | Output::PauseRead { .. } | Output::ResumeRead { .. } | Output::Notice(_) => return,
             other => panic!("a bench brings no shard to this: {other:?}"),
         };
@@ -145,23 +146,6 @@ fn execute(op: Op) -> OpResult {
         Op::Volume => nothing("volume", String::new()),
         Op::List { .. } => Ok(OpOk::Names(Vec::new())),
         _ => Ok(OpOk::Done),
-    }
-}
-
-fn run_job<J: Job>(mut job: J) -> J::Output {
-    let mut results = Vec::new();
-    loop {
-        match job.step(std::mem::take(&mut results)) {
-            Step::Done(output) => return output,
-            Step::Do(ops) => {
-                for op in ops {
-                    results.push(execute(op));
-                    if results.last().is_some_and(Result::is_err) {
-                        break;
-                    }
-                }
-            }
-        }
     }
 }
 

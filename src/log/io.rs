@@ -181,4 +181,25 @@ pub trait Job {
 
     /// Goes on with the results of the operations of the last [`Step::Do`] (empty at the first call).
     fn step(&mut self, results: Vec<OpResult>) -> Step<Self::Output>;
+
+    /// Runs it to its end by what executes one operation.
+    fn run(mut self, mut execute: impl FnMut(Op) -> OpResult) -> Self::Output
+    where
+        Self: Sized,
+    {
+        let mut results = Vec::new();
+        loop {
+            let ops = match self.step(results) {
+                Step::Done(output) => return output,
+                Step::Do(ops) => ops,
+            };
+            results = Vec::with_capacity(ops.len());
+            for op in ops {
+                results.push(execute(op));
+                if results.last().is_some_and(Result::is_err) {
+                    break;
+                }
+            }
+        }
+    }
 }

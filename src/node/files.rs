@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use coretide_log::io::{Durability, FileId, IoError, Job, Op, OpOk, OpResult, Step, VolumeSpace};
+use coretide_log::io::{Durability, FileId, IoError, Job, Op, OpOk, OpResult, VolumeSpace};
 use coretide_reactor::fs::{Disk, FileError, FileOk, FileOp, FileResult, is_under};
 use coretide_reactor::hotfile::HotFile;
 
@@ -54,17 +54,8 @@ pub fn to_io_error(error: FileError) -> IoError {
 }
 
 /// Runs a job to its end on the calling thread.
-pub fn run_job<J: Job>(disk: &Disk, mut job: J) -> J::Output {
-    let mut results = Vec::new();
-    loop {
-        match job.step(results) {
-            Step::Do(ops) => {
-                let ops: Vec<FileOp> = ops.into_iter().map(to_file_op).collect();
-                results = disk.execute_all(&ops).into_iter().map(to_op_result).collect();
-            }
-            Step::Done(output) => return output,
-        }
-    }
+pub fn run_job<J: Job>(disk: &Disk, job: J) -> J::Output {
+    job.run(|op| to_op_result(disk.execute(&to_file_op(op))))
 }
 
 /// Something that is open: which file it really is, whatever is called so by now.

@@ -8,7 +8,7 @@ use coretide_controller::{Command, NewTopic};
 use coretide_log::batch::VerifiedBatch;
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
-use coretide_log::io::{Job, Step};
+use coretide_log::io::Job;
 use coretide_log::store::{Boot, BootConfig, Extent, ShardRecovered};
 use coretide_model::config::Origin;
 use coretide_model::{BrokerConfig, ConnId, Notice, Now, ShardId, TopicId, TopicPartition};
@@ -89,7 +89,7 @@ impl Rig {
         let limits = store_limits(&broker);
         let vital = Some(placement::METADATA_PARTITION);
         let config = BootConfig { shards, owner, random: 77 + start, limits, vital };
-        let report = finish(&mut disk, Boot::new(config)).unwrap();
+        let report = Boot::new(config).run(|op| disk.run(op)).unwrap();
         let make = |recovered: ShardRecovered| {
             let shard = recovered.shard;
             let config = ShardConfig {
@@ -183,7 +183,7 @@ impl Rig {
                 self.held_reads.push((shard, Output::Job { id, job }));
             }
             Output::Job { id, job } => {
-                let output = finish(&mut self.disk, job);
+                let output = job.run(|op| self.disk.run(op));
                 self.events[shard].push_back(Event::JobDone { id, output: Box::new(output) });
             }
             Output::Notice(notice) => self.notices.push(notice),
@@ -325,24 +325,6 @@ impl Rig {
     pub fn owned_by(&self, topic_id: TopicId, shard: u16) -> i32 {
         let owner = |partition| placement::owner(TopicPartition { topic_id, partition }, self.shards.len() as u16);
         (0..1000).find(|partition| owner(*partition) == ShardId(shard)).unwrap()
-    }
-}
-
-/// Runs a job to its end.
-fn finish<J: Job>(disk: &mut Disk, mut job: J) -> J::Output {
-    let mut results = Vec::new();
-    loop {
-        match job.step(std::mem::take(&mut results)) {
-            Step::Done(output) => return output,
-            Step::Do(ops) => {
-                for op in ops {
-                    results.push(disk.run(op));
-                    if results.last().is_some_and(Result::is_err) {
-                        break;
-                    }
-                }
-            }
-        }
     }
 }
 

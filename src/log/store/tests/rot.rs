@@ -5,9 +5,10 @@ use bytes::Bytes;
 use coretide_stdx::prng::Prng;
 
 use super::disk::Disk;
-use super::world::{Model, World, boot_config, check_disk, run_check, run_job, small_config, small_limits, try_boot};
+use super::world::{Model, World, boot_config, check_disk, run_check, small_config, small_limits, try_boot};
 use crate::batch::walk_batches;
 use crate::io::Durability::Durable;
+use crate::io::Job;
 use crate::store::format::read_header;
 use crate::store::{
     BootError, CheckConfig, CheckReport, Extent, LogConfig, LogKey, ReadFailure, ReadPlan, RecoveredLog, Severity,
@@ -91,7 +92,7 @@ impl Booted {
             ReadPlan::Cold(mut cold) => {
                 cold.want_file = want_file;
                 cold.epochs = vec![(0, 3)];
-                let StoreJobOutput::Read(done) = run_job(&mut self.disk, cold.into_job()) else { panic!("a read") };
+                let StoreJobOutput::Read(done) = cold.into_job().run(|op| self.disk.run(&op)) else { panic!("a read") };
                 self.store.note_read(&done);
                 done.result?
             }
@@ -139,7 +140,9 @@ impl Booted {
         match self.store.find_timestamp(key, target, i64::MAX) {
             TimeLookup::Ready(found) => Ok(found),
             TimeLookup::Cold(search) => {
-                let StoreJobOutput::Time(done) = run_job(&mut self.disk, search.into_job()) else { panic!("a search") };
+                let StoreJobOutput::Time(done) = search.into_job().run(|op| self.disk.run(&op)) else {
+                    panic!("a search")
+                };
                 self.store.note_search(&done);
                 done.result
             }
@@ -354,7 +357,7 @@ fn a_file_range_is_given_only_of_what_was_read_before() {
     let mut extents = |from: i64| match booted.store.plan_read(key, from, i64::MAX, 9000, true) {
         ReadPlan::Cold(mut cold) => {
             cold.want_file = true;
-            let StoreJobOutput::Read(done) = run_job(&mut booted.disk, cold.into_job()) else { panic!("a read") };
+            let StoreJobOutput::Read(done) = cold.into_job().run(|op| booted.disk.run(&op)) else { panic!("a read") };
             booted.store.note_read(&done);
             let ready = done.result.expect("the disk is good");
             (matches!(ready.extents[0], Extent::File { .. }), ready.next_offset)

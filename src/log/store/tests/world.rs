@@ -452,7 +452,7 @@ impl World {
             ReadPlan::Ready(ready) => ready,
             ReadPlan::Cold(mut cold) => {
                 cold.want_file = want_file;
-                match run_job(&mut self.disk, cold.into_job()) {
+                match cold.into_job().run(|op| self.disk.run(&op)) {
                     StoreJobOutput::Read(done) => {
                         self.store.note_read(&done);
                         done.result.unwrap_or_else(|failure| panic!("reading {key:?} at {from}: {failure}"))
@@ -486,7 +486,7 @@ impl World {
         };
         match lookup {
             TimeLookup::Ready(found) => found,
-            TimeLookup::Cold(read) => match run_job(&mut self.disk, read.into_job()) {
+            TimeLookup::Cold(read) => match read.into_job().run(|op| self.disk.run(&op)) {
                 StoreJobOutput::Time(done) => {
                     self.store.note_search(&done);
                     done.result.expect("the disk is good")
@@ -513,29 +513,12 @@ pub fn check_disk(disk: &mut Disk, repair: bool) -> CheckReport {
 }
 
 pub fn run_check(disk: &mut Disk, config: CheckConfig) -> CheckReport {
-    let mut check = Check::new(config);
-    let mut results = Vec::new();
-    loop {
-        match check.step(std::mem::take(&mut results)) {
-            Step::Done(report) => return report.expect("the disk can be read"),
-            Step::Do(ops) => results = run_all(disk, &ops),
-        }
-    }
+    Check::new(config).run(|op| disk.run(&op)).expect("the disk can be read")
 }
 
 pub enum Lookup {
     AtLeast(i64),
     Max,
-}
-
-pub fn run_job(disk: &mut Disk, mut job: StoreJob) -> StoreJobOutput {
-    let mut results = Vec::new();
-    loop {
-        match job.step(std::mem::take(&mut results)) {
-            Step::Done(output) => return output,
-            Step::Do(ops) => results = run_all(disk, &ops),
-        }
-    }
 }
 
 pub fn boot_config(shards: u16, random: u64, limits: &StoreLimits) -> BootConfig {
