@@ -3,6 +3,8 @@
 
 use coretide_stdx::prng::Prng;
 
+use crate::stats;
+
 /// How often the pairs are drawn anew.
 const RESAMPLES: usize = 10_000;
 /// The interval leaves out this part on each side: 95 % are inside.
@@ -10,13 +12,7 @@ const OUTSIDE_EACH: f64 = 0.025;
 
 /// The middle value, or the mean of the two middle ones; NaN without values.
 pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match (sorted.len(), sorted.len() / 2) {
-        (0, _) => f64::NAN,
-        (count, middle) if count % 2 == 1 => sorted[middle],
-        (_, middle) => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
+    if values.is_empty() { f64::NAN } else { stats::median(values) }
 }
 
 /// The 95 % interval of the values' median by the percentile bootstrap.
