@@ -37,6 +37,15 @@ pub struct Options {
     pub piece_bytes: i32,
 }
 
+impl Options {
+    /// The load of the tables: 4 connections, one for each of 4 partitions, a mebibyte at a time; batches of so many records of
+    /// 1 KiB.
+    pub fn of_tables(target: Target, records_per_batch: usize) -> Options {
+        let (conns, partitions, record_bytes) = (4, 4, 1024);
+        Options { target, conns, record_bytes, records_per_batch, partitions, span_mib: 8, piece_bytes: 1 << 20 }
+    }
+}
+
 /// Runs and prints it.
 pub fn run(options: &Options) -> Result<(), String> {
     let outcome = measure(options)?;

@@ -169,15 +169,7 @@ fn measure(load: Load, target: Target) -> Result<Outcome, String> {
             partitions,
             rate,
         }),
-        Load::Fetch { records } => fetch::measure(&fetch::Options {
-            target,
-            conns: 4,
-            record_bytes: RECORD_BYTES,
-            records_per_batch: records,
-            partitions: 4,
-            span_mib: 8,
-            piece_bytes: 1 << 20,
-        }),
+        Load::Fetch { records } => fetch::measure(&fetch::Options::of_tables(target, records)),
     }
 }
 

@@ -164,15 +164,7 @@ impl Row {
             Load::EndToEnd { rate } => {
                 e2e::measure(&e2e::Options { target, partitions: 4, record_bytes: E2E_RECORD_BYTES, rate })
             }
-            Load::Fetch { records } => fetch::measure(&fetch::Options {
-                target,
-                conns: 4,
-                record_bytes: RECORD_BYTES,
-                records_per_batch: records,
-                partitions: 4,
-                span_mib: 8,
-                piece_bytes: 1 << 20,
-            }),
+            Load::Fetch { records } => fetch::measure(&fetch::Options::of_tables(target, records)),
         }
     }
 }
