@@ -555,6 +555,7 @@ impl Boot {
         match scan.step(results)? {
             Step::Do(ops) => Ok(Next::Do(ops, State::Scan(scan))),
             Step::Done(found) => {
+                self.notes.append(&mut scan.notes);
                 if !found.is_empty() {
                     let note = "a checkpoint was lost: {} logs were rebuilt by reading their segments";
                     self.notes.push(note.replace("{}", &found.len().to_string()));

@@ -100,6 +100,10 @@ impl Store {
             };
         }
         let Some(segment) = log.segment_of(from_offset) else { return ReadPlan::OutOfRange };
+        let from_offset = from_offset.max(segment.base_offset);
+        if from_offset >= limit_offset {
+            return ReadPlan::Empty;
+        }
         let (source, pending) = log.cold_source(segment, from_offset);
         let exact = log.cursors.find(segment.base_offset, from_offset);
         let start = exact.map_or(pending, |place| ColdStart::Exact(place.position));

@@ -288,10 +288,9 @@ impl Log {
         self.segments.get_mut(at)
     }
 
-    /// The segment that holds `offset`, by its range.
+    /// The segment that holds `offset`, or the next one where a damage left a gap between two.
     pub fn segment_of(&self, offset: i64) -> Option<&Segment> {
-        let after = self.segments.partition_point(|segment| segment.base_offset <= offset);
-        self.segments.get(after.checked_sub(1)?)
+        self.segments.get(self.segments.partition_point(|segment| segment.next_offset <= offset))
     }
 
     /// The oldest segment whose files are not complete.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coretide_model::TopicPartition;
 
+use super::scan::gap;
 use crate::batch::{check_crc, peek_header, walk_batches};
 use crate::store::api::BatchSummary;
 use crate::store::format::{Body, DirectEntry, Entry};
@@ -138,20 +139,17 @@ impl Replay {
     /// known already.
     fn enter(&mut self, tp: TopicPartition, segment: i64, position: u32) -> Option<u32> {
         let log = self.logs.get_mut(&tp)?;
-        let open = log.open_mut();
+        let open = log.open();
         if segment < open.base_offset {
             return None;
         }
         if segment > open.base_offset {
-            if open.end == 0 {
-                open.base_offset = segment;
-                open.next_offset = segment;
-            } else {
+            self.notes.extend(gap(&log.dir, open.next_offset, segment));
+            if open.end > 0 {
                 log.roll();
-                let open = log.open_mut();
-                open.base_offset = segment;
-                open.next_offset = segment;
             }
+            let open = log.open_mut();
+            (open.base_offset, open.next_offset) = (segment, segment);
             self.drop_old(tp);
         }
         let log = self.logs.get(&tp)?;

@@ -41,12 +41,15 @@ pub struct Scan {
     bases: Vec<i64>,
     log: Option<Log>,
     found: Vec<Log>,
+    /// What is missing.
+    pub notes: Vec<String>,
 }
 
 impl Scan {
     /// A scan for the logs that are not among `known`.
     pub fn new(known: BTreeSet<TopicPartition>) -> Scan {
-        Scan { known, state: State::Begin, folders: Vec::new(), bases: Vec::new(), log: None, found: Vec::new() }
+        let (folders, bases, found, notes) = Default::default();
+        Scan { known, state: State::Begin, folders, bases, log: None, found, notes }
     }
 
     /// Goes on with the results of the last operations; yields the logs found.
@@ -103,6 +106,7 @@ impl Scan {
                     let Some(log) = &mut self.log else { continue };
                     if let Some(last) = log.segments.back_mut() {
                         last.phase = Phase::Closing;
+                        self.notes.extend(gap(&log.dir, last.next_offset, base));
                     }
                     log.segments.push_back(Segment { created: true, ..Segment::new(base) });
                     return Ok(Step::Do(vec![self.read(0, CHUNK_BYTES)]));
@@ -189,6 +193,12 @@ impl Scan {
 }
 
 const HEADER_MAX: u32 = crate::batch::HEADER_BYTES as u32;
+
+/// What is said of records that a damage took from between two segments. Consumers go on behind them.
+pub(super) fn gap(dir: &str, expected: i64, found: i64) -> Option<String> {
+    let missing = found.checked_sub(expected).filter(|missing| *missing > 0)?;
+    Some(format!("{dir}: the {missing} records from offset {expected} to {found} are missing; reads go on behind them"))
+}
 
 /// The partition's number in a folder's name, `<topic>-<partition>`.
 pub(super) fn partition_of(name: &str) -> Option<i32> {

@@ -1,6 +1,7 @@
 //! Small scenarios, each with its name.
 
 use super::world::{Lookup, World, boot, small_config, small_limits};
+use crate::batch::walk_batches;
 use crate::io::Durability::{Durable, Written};
 use crate::store::BootConfig;
 
@@ -315,6 +316,33 @@ fn a_lost_checkpoint_costs_a_scan_and_no_record() {
     world.kill();
     world.reboot();
     world.check_all_reads();
+}
+
+#[test]
+fn reads_go_on_behind_a_segment_that_is_missing_and_the_start_tells_of_it() {
+    let mut world = world(19);
+    let log = world.create();
+    for _ in 0..200 {
+        world.append(log, 2000, Durable);
+        world.settle();
+    }
+    world.kill();
+    let (checkpoints, segments): (Vec<String>, Vec<String>) =
+        world.disk.paths().into_iter().filter(|path| !path.contains("index")).partition(|path| path.contains("/check"));
+    checkpoints.iter().for_each(|path| world.disk.corrupt(path, 100));
+    let segments: Vec<&String> = segments.iter().filter(|path| path.ends_with(".log")).collect();
+    let base = |path: &str| path.rsplit('/').next().and_then(|name| name[..20].parse::<i64>().ok()).expect("a segment");
+    let (from, to) = (base(segments[1]), base(segments[2]));
+    world.disk.remove(segments[1]);
+    world.reboot();
+    let told = format!("the {} records from offset {from} to {to} are missing", to - from);
+    assert!(world.report_notes.iter().any(|note| note.contains(&told)), "{:?}", world.report_notes);
+    let model = world.logs[&log].clone();
+    assert_eq!(world.store.end_offset(model.key), model.acked);
+    let (bytes, _) = world.read(model.key, from, model.acked, 1, true);
+    let (_, first) = walk_batches(&bytes).next().expect("a batch");
+    assert_eq!(first.base_offset, to);
+    world.check_reads(log, to, 20_000, false);
 }
 
 #[test]

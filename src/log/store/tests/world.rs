@@ -447,7 +447,7 @@ impl World {
         }
     }
 
-    fn read(&mut self, key: LogKey, from: i64, limit: i64, max: usize, want_file: bool) -> (Vec<u8>, i64) {
+    pub fn read(&mut self, key: LogKey, from: i64, limit: i64, max: usize, want_file: bool) -> (Vec<u8>, i64) {
         let ready = match self.store.plan_read(key, from, limit, max, true) {
             ReadPlan::Ready(ready) => ready,
             ReadPlan::Cold(mut cold) => {

@@ -132,3 +132,9 @@ fn bug_ours_a_lost_boot_file_brings_no_old_checkpoint_back() {
         recovery::recovery(&[directory, BOOT_0, REMOVE, 0, 0, 0]);
     }
 }
+
+/// An offset in a journal that jumps ahead: reads stood still at the last record before it.
+#[test]
+fn bug_ours_a_gap_between_segments_does_not_stop_reads() {
+    recovery::recovery(include_bytes!("../../fuzz/seeds/recovery/sealed-gap"));
+}
