@@ -99,6 +99,7 @@ pub const ALL: &[(&str, &[&str])] = &[
         &[
             "write error",
             "sync error",
+            "sectors dropped by a failed sync",
             "read error",
             "disk full",
             "torn write",
@@ -200,9 +201,10 @@ impl Coverage {
     /// What the disk did to the broker.
     pub fn sins(&mut self, sins: &DiskSins) {
         let DiskSins { write_errors, sync_errors, read_errors, refusals, torn_writes, .. } = *sins;
-        let DiskSins { lost_sectors, lost_entries, lies, lost_by_lies, rotten_bits, .. } = *sins;
+        let DiskSins { dropped_sectors, lost_sectors, lost_entries, lies, lost_by_lies, rotten_bits, .. } = *sins;
         self.count("fault", "write error", write_errors);
         self.count("fault", "sync error", sync_errors);
+        self.count("fault", "sectors dropped by a failed sync", dropped_sectors);
         self.count("fault", "read error", read_errors);
         self.count("fault", "disk full", refusals);
         self.count("fault", "torn write", torn_writes);

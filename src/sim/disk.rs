@@ -332,8 +332,8 @@ impl SimDisk {
         let file = self.file_mut(path, "sync")?;
         let before = file.len();
         if fails {
-            file.forget_unsynced();
-            let after = file.len();
+            self.sins.dropped_sectors += file.forget_unsynced().lost_sectors;
+            let after = self.file_mut(path, "sync")?.len();
             self.used_bytes = self.used_bytes + after - before;
             return Err(error("sync", path, 5));
         }

@@ -98,7 +98,7 @@ impl Plan {
     pub fn of(seed: u64) -> (Plan, Prng) {
         let mut prng = Prng::new(seed);
         let topics = plan_topics(&mut prng);
-        let relaxed = topics.iter().any(|topic| topic.configs.iter().any(|(name, _)| name == "flush.messages"));
+        let relaxed = acks_unflushed(&topics);
         // Some runs are long, for what has a timeout of minutes.
         let work_us = if prng.chance(1, 150) { 135_000_000 } else { (2000 + prng.below(6000)) * 1000 };
         let ends = plan_ends(&mut prng, work_us, relaxed);
@@ -126,6 +126,11 @@ impl Plan {
             small_store: prng.chance(2, 3),
         };
         (plan, prng)
+    }
+
+    /// True when an ack may go out before its records were flushed.
+    pub fn acks_unflushed(&self) -> bool {
+        acks_unflushed(&self.topics)
     }
 
     /// The clients of the run.
@@ -200,6 +205,10 @@ fn plan_group(prng: &mut Prng, clients: &mut Vec<Box<dyn Client>>) {
 /// A chance between one in `least` and one in `most`, in one of `seeds_one_in` seeds; 0 in the others.
 fn one_in(prng: &mut Prng, seeds_one_in: u64, least: u64, most: u64) -> u64 {
     if prng.chance(1, seeds_one_in) { least + prng.below(most - least) } else { 0 }
+}
+
+fn acks_unflushed(topics: &[TopicPlan]) -> bool {
+    topics.iter().any(|topic| topic.configs.iter().any(|(name, _)| name == "flush.messages"))
 }
 
 fn plan_ends(prng: &mut Prng, work_us: u64, relaxed: bool) -> Vec<(u64, End)> {

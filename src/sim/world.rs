@@ -336,8 +336,17 @@ impl World {
             return Some(format!("the disk lied about {} sectors: {what}", sins.lost_by_lies));
         }
         // Rot may cost records, but what is served as good must be good.
-        let is_served = what.contains("L2:");
-        (!self.rotten.is_empty() && !is_served).then(|| format!("bits rotted ({:?}): {what}", self.rotten))
+        if what.contains("L2:") {
+            return None;
+        }
+        // Such an ack promises to outlive the process. It does not outlive a disk that drops what was written.
+        if self.plan.acks_unflushed() && sins.dropped_sectors > 0 {
+            return Some(format!(
+                "failed syncs dropped {} sectors of acks without flush: {what}",
+                sins.dropped_sectors
+            ));
+        }
+        (!self.rotten.is_empty()).then(|| format!("bits rotted ({:?}): {what}", self.rotten))
     }
 
     /// Runs a client and does what it wants.

@@ -25,6 +25,8 @@ impl DiskFaults {
 pub struct DiskSins {
     pub write_errors: u64,
     pub sync_errors: u64,
+    /// Sectors written before a failed sync and dropped by it.
+    pub dropped_sectors: u64,
     pub read_errors: u64,
     /// Operations refused because the disk was full.
     pub refusals: u64,

@@ -161,8 +161,8 @@ impl SimFile {
     }
 
     /// A failed sync: what was pending never gets to stable storage, nor is it readable any more.
-    pub fn forget_unsynced(&mut self) {
-        self.power_cut(CutMode::LoseAll, &mut Prng::new(0));
+    pub fn forget_unsynced(&mut self) -> CutCost {
+        self.power_cut(CutMode::LoseAll, &mut Prng::new(0))
     }
 
     pub fn power_cut(&mut self, mode: CutMode, prng: &mut Prng) -> CutCost {

@@ -103,6 +103,7 @@ fn a_failed_sync_never_gets_its_data_to_stable_storage() {
     disk.execute(&Op::Sync { file: file.clone() }).expect("a second sync succeeds, as on Linux");
     disk.power_cut(&[], CutMode::KeepAll);
     assert_eq!(content(&mut disk, &file).expect("there")[..512], [0; 512]);
+    assert_eq!((disk.sins().sync_errors, disk.sins().dropped_sectors), (1, 1));
 }
 
 #[test]

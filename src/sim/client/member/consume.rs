@@ -101,6 +101,10 @@ impl Member {
     pub(super) fn haunt(&mut self, cx: &mut Cx<'_>) {
         let Some((member_id, generation)) = self.past.take() else { return };
         let claim = Claim { member_id, generation, ..self.claim(cx.moment) };
+        // A death of the broker may have taken back what made this the past.
+        if cx.shared.members.accepted("OffsetCommit", &claim).is_ok() {
+            return;
+        }
         let offsets = cx.shared.partitions().into_iter().map(|partition| (partition, HAUNTED_OFFSET)).collect();
         let correlation = self.send_commit(cx, &claim, offsets);
         self.haunting.insert(correlation, claim);
