@@ -20,6 +20,7 @@ mod checkpoint;
 mod commit;
 mod direct;
 mod format;
+mod gather;
 mod index;
 mod jobs;
 mod mend;
@@ -58,8 +59,8 @@ use ring::Ring;
 use segment::Log;
 use space::Space;
 
-/// Free buffers of destages that are kept for the next ones.
-const DESTAGE_BUFFERS_KEPT: usize = 4;
+/// Free buffers of destages that are kept for the next ones. The cache gives them back one by one, and a destage takes some.
+const DESTAGE_BUFFERS_KEPT: usize = 16;
 
 /// Gives the partition machine's opaque state of a log, as of everything staged so far, for a checkpoint.
 pub type AuxFn<'a> = &'a mut dyn FnMut(LogKey) -> Bytes;

@@ -8,6 +8,7 @@ use coretide_stdx::aligned::{BufPool, blocks_up};
 use super::api::{CommitSeq, LogKey, StoreOut};
 use super::checkpoint::{CheckpointImage, CheckpointMeta, GarbageImage, image_of};
 use super::commit::IoKind;
+use super::gather::Written;
 use super::jobs::{
     CheckpointJob, DestageJob, IndexWrite, JournalFileJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec, StoreJob,
 };
@@ -57,12 +58,15 @@ impl Running {
 pub(super) struct DestageRun {
     key: LogKey,
     segment: i64,
+    from: u32,
     to: u32,
     allocated: u32,
     index_entries: usize,
     final_time: bool,
     complete: bool,
     writes: bool,
+    /// Of the cache, for what it yields.
+    reserved_bytes: usize,
 }
 
 /// Where the next checkpoint stands.
@@ -205,7 +209,9 @@ impl Store {
             if again {
                 self.want_destage.insert(key);
             }
-            if let Some((run, job)) = planned {
+            if let Some((mut run, mut job)) = planned {
+                run.reserved_bytes = job.keep(self.limits.cache_bytes);
+                self.cache.reserve(run.reserved_bytes);
                 self.job(Running::Destage(run), StoreJob::destage(job));
             }
         }
@@ -300,11 +306,17 @@ impl Store {
         let destage_from = self.limits.destage_from_bytes as u64;
         let pressed = self.checkpoint != CheckpointState::Idle || self.stopping;
         let (committed, finishing) = (self.committed, self.is_finishing());
-        let Some(log) = self.log_mut(key) else { return };
+        self.cache.unreserve(run.reserved_bytes);
+        let Some(log) = self.logs.get_mut(key.0 as usize).and_then(Option::as_deref_mut) else { return };
         log.busy = None;
         match output {
-            Ok(OwnOk::Done | OwnOk::Volume(_) | OwnOk::Index { .. }) => {
+            Ok(done @ (OwnOk::Done | OwnOk::Written(_) | OwnOk::Volume(_) | OwnOk::Index { .. })) => {
                 log.apply_destage(&run);
+                if let OwnOk::Written(buffers) = done {
+                    let buffer_bytes = self.destage_buffers.buffer_bytes();
+                    let written = Written { segment: run.segment, from: run.from, buffers: &buffers, buffer_bytes };
+                    log.gather(&written, &mut self.cache);
+                }
                 let again = log.first_unclosed().phase == Phase::Closing || log.undestaged_bytes() >= destage_from;
                 let idle = !log.has_destage_work(committed);
                 let space = log.space_target > log.open().allocated;
@@ -607,12 +619,14 @@ pub(super) fn plan_destage(
     let run = DestageRun {
         key,
         segment: base,
+        from,
         to,
         allocated: allocate.unwrap_or(segment.allocated),
         index_entries: count,
         final_time: final_time.is_some(),
         complete,
         writes,
+        reserved_bytes: 0,
     };
     let prepare =
         PrepareSpec { topic_id: log.tp.topic_id, check_dir: !log.prepared, new_file: !segment.created, allocate };

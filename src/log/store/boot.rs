@@ -592,7 +592,9 @@ impl Boot {
                     let Some(log) = self.replay.logs.get_mut(&tp) else { return Ok(Next::Go(State::Shard)) };
                     log.busy = None;
                     match outcome {
-                        Ok(OwnOk::Done | OwnOk::Volume(_) | OwnOk::Index { .. }) => log.apply_destage(run),
+                        Ok(OwnOk::Done | OwnOk::Written(_) | OwnOk::Volume(_) | OwnOk::Index { .. }) => {
+                            log.apply_destage(run)
+                        }
                         // Its folder is not free yet: the checkpoint carries the bytes.
                         Ok(OwnOk::Busy) => {
                             todo.pop();

@@ -46,39 +46,85 @@ pub struct Cached {
     /// The commit.
     pub commit: CommitSeq,
     /// Memory that goes when the last log lets go.
-    pub bytes: usize,
+    pub buffer_bytes: usize,
+    /// How much of it logs still use.
+    pub used_bytes: usize,
     /// The logs with batches in it.
     pub keys: SmallVec<[LogKey; 4]>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    cached: Cached,
+    /// Memory of another place that goes when this commit goes.
+    charged_bytes: usize,
 }
 
 /// The buffers in the order in which they go: oldest first.
 #[derive(Debug, Default)]
 pub struct Cache {
-    queue: VecDeque<Cached>,
+    queue: VecDeque<Entry>,
     bytes: usize,
+    reserved_bytes: usize,
 }
 
 impl Cache {
     /// A commit's buffers are in memory.
     pub fn push(&mut self, cached: Cached) {
-        self.bytes += cached.bytes;
-        self.queue.push_back(cached);
+        assert!(self.queue.back().is_none_or(|newest| newest.cached.commit < cached.commit), "commits come in order");
+        self.bytes += cached.buffer_bytes;
+        self.queue.push_back(Entry { cached, charged_bytes: 0 });
     }
 
-    /// Bytes held.
+    /// Bytes held, and those that are reserved.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.reserved_bytes
     }
 
     /// The oldest commit's buffers.
     pub fn oldest(&self) -> Option<&Cached> {
-        self.queue.front()
+        self.queue.front().map(|entry| &entry.cached)
     }
 
     /// The oldest commit's buffers are let go.
     pub fn pop(&mut self) {
-        if let Some(cached) = self.queue.pop_front() {
-            self.bytes -= cached.bytes;
+        if let Some(entry) = self.queue.pop_front() {
+            self.bytes -= entry.cached.buffer_bytes + entry.charged_bytes;
         }
+    }
+
+    /// True for a commit whose buffers are held.
+    pub fn has(&self, commit: CommitSeq) -> bool {
+        self.place(commit).is_some()
+    }
+
+    /// A log does not use so many bytes of a commit's buffers any more.
+    pub fn let_go(&mut self, commit: CommitSeq, bytes: usize) {
+        let Some(cached) = self.place(commit).map(|at| &mut self.queue[at].cached) else { return };
+        cached.used_bytes -= bytes;
+        if cached.used_bytes == 0 {
+            self.bytes -= std::mem::take(&mut cached.buffer_bytes);
+        }
+    }
+
+    /// So many bytes more are held until the commit goes.
+    pub fn charge(&mut self, commit: CommitSeq, bytes: usize) {
+        let Some(at) = self.place(commit) else { return };
+        self.queue[at].charged_bytes += bytes;
+        self.bytes += bytes;
+    }
+
+    /// Something that is on its way may hold so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.reserved_bytes += bytes;
+    }
+
+    /// It has come.
+    pub fn unreserve(&mut self, bytes: usize) {
+        self.reserved_bytes -= bytes;
+    }
+
+    fn place(&self, commit: CommitSeq) -> Option<usize> {
+        self.queue.binary_search_by_key(&commit, |entry| entry.cached.commit).ok()
     }
 }

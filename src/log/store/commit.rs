@@ -329,16 +329,17 @@ impl Store {
         let (no, at) =
             self.ring.place(seq, total, self.previous_crc).expect("there was room for the largest form of the commit");
         self.note_chain(&header, total);
-        let mut cached_bytes = direct_bytes;
+        let (mut buffer_bytes, mut used_bytes) = (direct_bytes, direct_bytes);
         if !cuts.is_empty() {
-            cached_bytes += buffer.capacity();
+            buffer_bytes += buffer.capacity();
+            used_bytes += cuts.iter().map(|cut| cut.len).sum::<usize>();
         }
         let frozen = buffer.freeze();
         for cut in cuts {
             let bytes = frozen.slice(cut.at..cut.at + cut.len);
             self.push_cut(cut, bytes, seq);
         }
-        self.cache.push(Cached { commit: seq, bytes: cached_bytes, keys: cached_keys });
+        self.cache.push(Cached { commit: seq, buffer_bytes, used_bytes, keys: cached_keys });
         let mut sync = Vec::new();
         let mut durability = Durability::Written;
         if planned.durable {

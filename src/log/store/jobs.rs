@@ -90,10 +90,12 @@ pub struct TimeDone {
 pub type OwnDone = Result<OwnOk, IoError>;
 
 /// The success of one of the store's own jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnOk {
     /// Done.
     Done,
+    /// A destage is done, and this is what it wrote first.
+    Written(Vec<Bytes>),
     /// The index files are made; so many bytes they have, and this is the timestamp of the last entry.
     Index { index_bytes: u32, time_bytes: u32, last_timestamp: Option<i64> },
     /// Nothing was done: the folder is still another topic's, whose removal is under way. Try again.

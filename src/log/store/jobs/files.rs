@@ -11,6 +11,7 @@ use super::{OwnDone, OwnOk, data, first_error};
 use crate::io::{Durability, FileId, IoError, OWN_DIR, Op, OpResult, SegmentFile, Step};
 use crate::store::background::SEGMENT_FILES;
 use crate::store::checkpoint::CheckpointImage;
+use crate::store::gather::buffers_kept;
 
 /// Kafka's file that says whose a partition folder is.
 pub const METADATA_FILE: &str = "partition.metadata";
@@ -89,6 +90,9 @@ pub struct DestageJob {
     exact: Option<u32>,
     state: DestageAt,
     wrote: bool,
+    /// How many of the first buffers are yielded in the end.
+    keep_buffers: usize,
+    kept: Vec<Bytes>,
 }
 
 impl DestageJob {
@@ -116,7 +120,16 @@ impl DestageJob {
             exact: None,
             state: DestageAt::Start,
             wrote: false,
+            keep_buffers: 0,
+            kept: Vec::new(),
         }
+    }
+
+    /// Yields what it writes first, as far as a cache of `cache_bytes` has use for it. At most how much memory that is.
+    pub fn keep(&mut self, cache_bytes: usize) -> usize {
+        let buffer_bytes = self.buffers.buffer_bytes();
+        self.keep_buffers = buffers_kept(&self.pieces, buffer_bytes, cache_bytes);
+        self.keep_buffers * buffer_bytes
     }
 
     /// Appends these index entries too.
@@ -171,14 +184,19 @@ impl DestageJob {
                 }
             }
             DestageAt::Writing => {}
-            DestageAt::Ending => return Step::Done(Ok(OwnOk::Done)),
+            DestageAt::Ending => return self.done(),
         }
         if let Some(write) = self.next_write() {
             return Step::Do(vec![write]);
         }
         self.state = DestageAt::Ending;
         self.end(&mut ops);
-        if ops.is_empty() { Step::Done(Ok(OwnOk::Done)) } else { Step::Do(ops) }
+        if ops.is_empty() { self.done() } else { Step::Do(ops) }
+    }
+
+    fn done(&mut self) -> Step<OwnDone> {
+        let kept = std::mem::take(&mut self.kept);
+        Step::Done(Ok(if kept.is_empty() { OwnOk::Done } else { OwnOk::Written(kept) }))
     }
 
     fn ask_owner(&mut self, then: DestageAt) -> Step<OwnDone> {
@@ -243,8 +261,12 @@ impl DestageJob {
         let at = self.at;
         self.at += buffer.len() as u64;
         self.wrote = true;
+        let bytes = buffer.freeze();
+        if self.kept.len() < self.keep_buffers {
+            self.kept.push(bytes.clone());
+        }
         let file = self.file(SegmentFile::Log);
-        Some(Op::Write { file, at, bytes: buffer.freeze(), direct: true, durability: Durability::Written })
+        Some(Op::Write { file, at, bytes, direct: true, durability: Durability::Written })
     }
 
     fn end(&mut self, ops: &mut Vec<Op>) {

@@ -3,7 +3,8 @@
 use super::world::{Lookup, World, boot, small_config, small_limits};
 use crate::batch::walk_batches;
 use crate::io::Durability::{Durable, Written};
-use crate::store::BootConfig;
+use crate::store::segment::Log;
+use crate::store::{BootConfig, ReadPlan};
 
 fn world(seed: u64) -> World {
     World::new(seed, small_limits(), small_config())
@@ -526,4 +527,48 @@ fn logs_without_the_one_that_says_whose_they_are_are_refused() {
     assert_eq!(start(logs[0]), Ok(false));
     let error = start(logs[1]).expect_err("it is empty").to_string();
     assert!(error.contains("metadata") && error.contains("topic1-0"), "{error}");
+}
+
+#[test]
+fn small_batches_lie_side_by_side_once_they_are_destaged() {
+    let mut limits = small_limits();
+    (limits.cache_bytes, limits.cache_bytes_max) = (512 << 10, 600 << 10);
+    let mut world = World::new(21, limits, small_config());
+    let logs = [world.create(), world.create()];
+    for n in 0..120 {
+        world.append(logs[n % 2], 500, Durable);
+        world.append(logs[n % 2], 300, Durable);
+        world.settle();
+    }
+    for log in logs {
+        let model = world.logs[&log].clone();
+        let (segment, runs) = {
+            let log = world.store.log(model.key).expect("it is there");
+            (log.open().clone(), log.runs.iter().map(|run| (run.position, run.bytes.len())).collect::<Vec<_>>())
+        };
+        assert!(segment.destaged > 20_000, "{segment:?}");
+        let destaged = runs.iter().filter(|(position, _)| *position < segment.destaged).count();
+        assert!(destaged * 4000 < segment.destaged as usize, "{destaged} runs for {} bytes", segment.destaged);
+        let ReadPlan::Ready(ready) = world.store.plan_read(model.key, 0, model.acked, 20_000, true) else {
+            panic!("it is in memory")
+        };
+        assert!(ready.extents.len() < 8, "{} extents", ready.extents.len());
+    }
+    world.check_all_reads();
+    // What is held is counted, and all of it goes.
+    for n in 0..2000 {
+        world.append(logs[n % 2], 900, Durable);
+        world.settle();
+        let held = |log: &Log| log.runs.iter().map(|run| run.bytes.len()).sum::<usize>();
+        let held: usize = world.logs.values().filter_map(|model| world.store.log(model.key).map(held)).sum();
+        assert!(
+            held <= world.store.cache_bytes(),
+            "{held} bytes are in memory, {} are counted",
+            world.store.cache_bytes()
+        );
+    }
+    world.check_all_reads();
+    world.kill();
+    world.reboot();
+    world.check_all_reads();
 }

@@ -1,0 +1,99 @@
+//! What a destage wrote, kept in memory in the place of the commits' pieces that it was made of. Small batches lie scattered over
+//! their commits; a consumer that comes a little later finds them side by side, in a few large extents instead of many small ones.
+//! Must never touch: what is not destaged; what readers get, the bytes are the same.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::cache::Cache;
+use super::segment::{Log, Run};
+
+/// Pieces that are larger than this on average stay as they are.
+const PIECE_MAX_BYTES: usize = 16 << 10;
+/// A run takes pieces until it is this large. A read walks over what its first run holds before the offset asked for.
+const RUN_BYTES: u32 = 32 << 10;
+/// What one destage may keep at most.
+const KEEP_MAX_BYTES: usize = 1 << 20;
+/// Its share of the cache at most.
+const KEEP_SHARE: usize = 4;
+
+/// How many of the buffers that a destage writes these pieces from are worth keeping.
+pub fn buffers_kept(pieces: &[Bytes], buffer_bytes: usize, cache_bytes: usize) -> usize {
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    let is_scattered = pieces.len() > 1 && bytes / pieces.len() < PIECE_MAX_BYTES;
+    let most = KEEP_MAX_BYTES.min(cache_bytes / KEEP_SHARE) / buffer_bytes;
+    if is_scattered { bytes.div_ceil(buffer_bytes).min(most) } else { 0 }
+}
+
+/// What was written of a segment, from a position on, in buffers that take `buffer_bytes` of memory each.
+#[derive(Debug)]
+pub struct Written<'a> {
+    pub segment: i64,
+    pub from: u32,
+    pub buffers: &'a [Bytes],
+    pub buffer_bytes: usize,
+}
+
+impl Log {
+    /// Replaces the runs that lie wholly in what was written by runs of its buffers, and those that lie across two of them by
+    /// copies, so that nothing is left of the commits' buffers.
+    pub(super) fn gather(&mut self, written: &Written<'_>, cache: &mut Cache) {
+        let mut at = written.from;
+        for buffer in written.buffers {
+            let end = at + buffer.len() as u32;
+            let first = self.runs.partition_point(|run| (run.segment, run.position) < (written.segment, at));
+            let after = self.runs.partition_point(|run| (run.segment, run.end()) <= (written.segment, end));
+            if let Some(run) = self.runs.get_mut(after)
+                && run.segment == written.segment
+                && (at..end).contains(&run.position)
+                && run.whole
+                && run.bytes.len() < PIECE_MAX_BYTES
+            {
+                cache.let_go(run.commit, run.bytes.len());
+                cache.charge(run.commit, run.bytes.len());
+                run.bytes = Bytes::copy_from_slice(&run.bytes);
+            }
+            if first + 1 < after && self.runs.range(first..after).all(|run| run.whole && cache.has(run.commit)) {
+                self.gather_buffer(first..after, (at, buffer), written.buffer_bytes, cache);
+            }
+            at = end;
+        }
+    }
+
+    fn gather_buffer(&mut self, range: Range<usize>, (at, buffer): (u32, &Bytes), held: usize, cache: &mut Cache) {
+        let behind = self.runs.split_off(range.end);
+        let pieces = self.runs.split_off(range.start);
+        let newest = pieces.back().map_or(0, |piece| piece.commit);
+        let mut gathered: Vec<(Run, u32)> = Vec::new();
+        for piece in pieces {
+            cache.let_go(piece.commit, piece.bytes.len());
+            match gathered.last_mut() {
+                Some((run, end)) if *end - run.position < RUN_BYTES => {
+                    (*end, run.next_offset, run.commit) = (piece.end(), piece.next_offset, piece.commit);
+                }
+                _ => {
+                    let end = piece.end();
+                    gathered.push((piece, end));
+                }
+            }
+        }
+        // A buffer goes with the last run in it. One that is mostly empty is not worth holding.
+        let is_full = buffer.len() * 2 >= held;
+        if is_full {
+            cache.charge(newest, held);
+        }
+        for (mut run, end) in gathered {
+            let bytes = buffer.slice((run.position - at) as usize..(end - at) as usize);
+            debug_assert_eq!(bytes[..run.bytes.len()], run.bytes[..], "{}: other bytes were written", self.dir);
+            run.bytes = if is_full {
+                bytes
+            } else {
+                cache.charge(run.commit, bytes.len());
+                Bytes::copy_from_slice(&bytes)
+            };
+            self.runs.push_back(run);
+        }
+        self.runs.extend(behind);
+    }
+}
