@@ -400,8 +400,8 @@ impl Solo {
 
     /// The offset after what was read.
     fn cold_done(&mut self, cold: ColdRun, done: StoreJobOutput) -> Result<i64, String> {
-        let StoreJobOutput::Read(done) = done else { return Err(format!("a cold read yields {done:?}")) };
-        self.store.as_mut().expect("alive").note_read(&done);
+        let StoreJobOutput::Read(mut done) = done else { return Err(format!("a cold read yields {done:?}")) };
+        self.store.as_mut().expect("alive").note_read(&mut done);
         match done.result {
             Ok(ready) => self.check_read(cold.partition, cold.from, cold.limit, &ready),
             Err(_) if cold.from < self.models[cold.partition].log_start => Ok(cold.from),

@@ -32,6 +32,12 @@ pub enum ReadFailure {
     /// The segment is gone meanwhile: plan again.
     #[error("the segment was deleted")]
     Gone,
+    /// A file is not there, and nobody deleted its segment.
+    #[error("{path} is missing")]
+    Missing {
+        /// The file.
+        path: String,
+    },
     /// The bytes on disk are not what was written.
     #[error("{path} is corrupt at position {at}")]
     Corrupt {
@@ -50,7 +56,7 @@ impl ReadFailure {
     pub fn code(&self) -> ErrorCode {
         match self {
             ReadFailure::Corrupt { .. } => ErrorCode::CorruptMessage,
-            ReadFailure::Gone | ReadFailure::Io(_) => ErrorCode::KafkaStorageError,
+            ReadFailure::Gone | ReadFailure::Missing { .. } | ReadFailure::Io(_) => ErrorCode::KafkaStorageError,
         }
     }
 }
@@ -68,6 +74,8 @@ pub struct ReadDone {
     pub key: LogKey,
     /// The batches; empty when the first one is larger than allowed or nothing lies below the limit.
     pub result: Result<ReadReady, ReadFailure>,
+    /// The segment that was read.
+    pub(super) segment: i64,
     pub(super) next: Option<ColdPlace>,
     /// What of the file was read and found good.
     pub(super) verified: Option<Verified>,
@@ -82,6 +90,8 @@ pub struct TimeDone {
     pub key: LogKey,
     /// The record; none when no record is that young.
     pub result: Result<Option<TimestampOffset>, ReadFailure>,
+    /// The segment that was searched last, if there was any.
+    pub(super) segment: Option<i64>,
     /// The segment whose index files are not what they should be.
     pub(super) suspect: Option<i64>,
 }

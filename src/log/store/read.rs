@@ -122,8 +122,10 @@ impl Store {
         })
     }
 
-    /// Learns from a finished cold read where the next one begins, what of the file is good, and what is not.
-    pub fn note_read(&mut self, done: &ReadDone) {
+    /// Learns from a finished cold read where the next one begins, what of the file is good, and what is not. What is left
+    /// as [`ReadFailure::Gone`] is in another place, or nowhere, when it is planned again.
+    pub fn note_read(&mut self, done: &mut ReadDone) {
+        self.judge_gone(done.key, Some(done.segment), &mut done.result);
         if let Err(failure) = &done.result {
             self.note_failed_read(done.key, failure);
         }
@@ -135,13 +137,26 @@ impl Store {
         done.verified.into_iter().for_each(|range| log.cursors.note_verified(range));
     }
 
-    /// Learns from a finished search by time.
-    pub fn note_search(&mut self, done: &TimeDone) {
+    /// Learns from a finished search by time, like [`Store::note_read`].
+    pub fn note_search(&mut self, done: &mut TimeDone) {
+        self.judge_gone(done.key, done.segment, &mut done.result);
         if let Err(failure) = &done.result {
             self.note_failed_read(done.key, failure);
         }
         if let Some(segment) = done.suspect {
             self.mend_index(done.key, segment);
+        }
+    }
+
+    /// A file that was not found is that of a deleted segment, or it is missing: who asks again would not find it either.
+    fn judge_gone<T>(&self, key: LogKey, segment: Option<i64>, result: &mut Result<T, ReadFailure>) {
+        if !matches!(result, Err(ReadFailure::Gone)) {
+            return;
+        }
+        let (Some(log), Some(base_offset)) = (self.log(key), segment) else { return };
+        if log.segment(base_offset).is_some() {
+            let path = super::segment_file(&log.dir, base_offset).path();
+            *result = Err(ReadFailure::Missing { path });
         }
     }
 

@@ -10,7 +10,7 @@ use coretide_model::TopicPartition;
 use coretide_partition::{DeleteRecordsError, Listed, Partition};
 use smallvec::smallvec;
 
-use super::reads::{JobOf, REPLANS_MAX};
+use super::reads::JobOf;
 use super::{Logs, Then};
 use crate::mail::{Answer, Asker, PartitionAnswer, PartitionAsk, PartitionFailure, PartitionQuestion, PartitionReply};
 use crate::shard::Shard;
@@ -25,7 +25,6 @@ pub(crate) struct Asked {
     low_watermark: Option<i64>,
     /// A search by time: what was asked, for a search that must begin anew.
     question: PartitionQuestion,
-    replans: u8,
 }
 
 impl Asked {
@@ -36,7 +35,6 @@ impl Asked {
         tp: TopicPartition { topic_id: coretide_model::TopicId::ZERO, partition: -1 },
         low_watermark: None,
         question: PartitionQuestion::DescribeProducers,
-        replans: 0,
     };
 
     pub fn fail(&mut self) {
@@ -78,7 +76,7 @@ impl Shard {
             let answer = match self.ask_one(tp, &ask) {
                 Said::Now(answer) => answer,
                 waits => {
-                    later.push((Asked { gather, index, tp, low_watermark: None, question: ask, replans: 0 }, waits));
+                    later.push((Asked { gather, index, tp, low_watermark: None, question: ask }, waits));
                     Err(PartitionFailure::NotHere)
                 }
             };
@@ -136,7 +134,7 @@ impl Shard {
     }
 
     /// A search on disk is over.
-    pub(super) fn on_time_found(&mut self, mut asked: Asked, found: Result<Option<TimestampOffset>, ReadFailure>) {
+    pub(super) fn on_time_found(&mut self, asked: Asked, found: Result<Option<TimestampOffset>, ReadFailure>) {
         let log_start = |partition: &Partition| self.logs.store.log_start_offset(partition.key());
         let start = self.logs.partitions.get(&asked.tp).map_or(0, log_start);
         let is_deleted = match &found {
@@ -144,9 +142,9 @@ impl Shard {
             Ok(None) => false,
             Err(failure) => *failure == ReadFailure::Gone,
         };
-        if is_deleted && asked.replans < REPLANS_MAX {
-            // What was searched, or found, has been deleted meanwhile: what is left holds the answer.
-            asked.replans += 1;
+        if is_deleted {
+            // What was searched, or found, has been deleted meanwhile: what is left holds the answer. However often: each time
+            // there is less that can be deleted before the next search.
             return match self.ask_one(asked.tp, &asked.question) {
                 Said::AfterSearch(search) => self.start_job(search.into_job(), JobOf::Asked(asked)),
                 Said::Now(answer) => self.fill_gather(&asked, answer),

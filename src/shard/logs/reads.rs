@@ -18,9 +18,6 @@ use crate::shard::Shard;
 
 /// Our job ids have this bit; the store's own have not.
 const JOB_BIT: u64 = 1 << 63;
-/// How often a read is planned anew because its segment went away meanwhile.
-pub(super) const REPLANS_MAX: u8 = 3;
-
 /// No marks are known.
 pub(super) const NO_MARKS: Marks =
     Marks { log_start_offset: -1, last_stable_offset: -1, high_watermark: -1, log_end_offset: -1 };
@@ -28,7 +25,7 @@ pub(super) const NO_MARKS: Marks =
 /// Who waits for a job.
 pub(crate) enum JobOf {
     /// A part of a Fetch.
-    Part { wait: u64, index: usize, tp: TopicPartition, spec: ReadSpec, replans: u8 },
+    Part { wait: u64, index: usize, tp: TopicPartition, spec: ReadSpec },
     /// A search by time.
     Asked(asks::Asked),
     /// One of our own machines reads its log.
@@ -187,7 +184,7 @@ impl Shard {
         jobs.next_wait += 1;
         jobs.waits.insert(wait, ColdWait { to: from, id, ask, answer, left: cold_reads.len() });
         for (index, item, cold) in cold_reads {
-            self.start_cold(cold, JobOf::Part { wait, index, tp: item.tp, spec: item.spec, replans: 0 });
+            self.start_cold(cold, JobOf::Part { wait, index, tp: item.tp, spec: item.spec });
         }
     }
 
@@ -226,16 +223,16 @@ impl Shard {
         self.logs.jobs.reading_bytes -= of.budget_bytes();
         self.start_queued();
         match (output, of) {
-            (StoreJobOutput::Read(done), JobOf::Part { wait, index, tp, spec, replans }) => {
-                self.logs.store.note_read(&done);
-                self.on_cold_part(done, wait, index, (tp, spec), replans);
+            (StoreJobOutput::Read(mut done), JobOf::Part { wait, index, tp, spec }) => {
+                self.logs.store.note_read(&mut done);
+                self.on_cold_part(done, wait, index, (tp, spec));
             }
-            (StoreJobOutput::Read(done), JobOf::Load(ticket)) => {
-                self.logs.store.note_read(&done);
+            (StoreJobOutput::Read(mut done), JobOf::Load(ticket)) => {
+                self.logs.store.note_read(&mut done);
                 self.on_load_read(ticket, done.result);
             }
-            (StoreJobOutput::Time(done), JobOf::Asked(asked)) => {
-                self.logs.store.note_search(&done);
+            (StoreJobOutput::Time(mut done), JobOf::Asked(asked)) => {
+                self.logs.store.note_search(&mut done);
                 self.on_time_found(asked, done.result);
             }
             (StoreJobOutput::Verified(result), JobOf::Unpacked(id)) => produce::on_unpacked(self, id, result),
@@ -243,14 +240,7 @@ impl Shard {
         }
     }
 
-    fn on_cold_part(
-        &mut self,
-        done: ReadDone,
-        wait: u64,
-        index: usize,
-        (tp, spec): (TopicPartition, ReadSpec),
-        replans: u8,
-    ) {
+    fn on_cold_part(&mut self, done: ReadDone, wait: u64, index: usize, (tp, spec): (TopicPartition, ReadSpec)) {
         let place = self.logs.jobs.waits[&wait].answer.parts[index].place;
         let part = match done.result {
             Ok(ready) => {
@@ -259,11 +249,11 @@ impl Shard {
                 part.from_disk = true;
                 None
             }
-            Err(ReadFailure::Gone) if replans < REPLANS_MAX => {
+            // Its segment was deleted: so this ends, for a log has only so many.
+            Err(ReadFailure::Gone) => {
                 let (part, cold) = self.logs.read_one(&ReadItem { tp, place, spec });
                 if let Some(cold) = cold {
-                    let replans = replans + 1;
-                    return self.start_cold(cold, JobOf::Part { wait, index, tp, spec, replans });
+                    return self.start_cold(cold, JobOf::Part { wait, index, tp, spec });
                 }
                 Some(part)
             }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use coretide_log::batch::walk_batches;
+use coretide_log::io::{FileId, Op, SegmentFile};
 use coretide_model::{ConnId, TopicId};
 use coretide_wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
@@ -327,6 +328,20 @@ fn bug_redpanda_6606_list_offsets_finds_records_and_special_offsets_on_all_shard
     assert_eq!(ask(6, &[(0, -1), (0, -2)]), [(42, -1, -1); 2], "L3: named twice");
 }
 
+/// DeleteRecords of the topic's first partition, done down to the files.
+fn delete_up_to(rig: &mut Rig, conn: ConnId, offset: i64) {
+    let deletion = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: "t".into(),
+            partitions: vec![DeleteRecordsPartition { partition_index: 0, offset }],
+        }],
+        timeout_ms: 1000,
+    };
+    let deleted: DeleteRecordsResponse = rig.call(conn, 2, &deletion);
+    assert_eq!(deleted.topics[0].partitions[0].low_watermark, offset);
+    rig.advance_ms(1000);
+}
+
 /// Searches by time while the records up to 20 are deleted, in a topic with these configs.
 fn search_overtaken_by_a_deletion(configs: &[(&str, &str)]) -> Vec<(i16, i64, i64)> {
     let mut rig = Rig::with(1, &[("coretide.shard.cache.bytes", "1048576")]);
@@ -339,17 +354,8 @@ fn search_overtaken_by_a_deletion(configs: &[(&str, &str)]) -> Vec<(i16, i64, i6
     }
     rig.hold_reads = true;
     rig.send(conn, 5, &list(&[(0, START_MS + 2)]));
-    let deletion = DeleteRecordsRequest {
-        topics: vec![DeleteRecordsTopic {
-            name: "t".into(),
-            partitions: vec![DeleteRecordsPartition { partition_index: 0, offset: 20 }],
-        }],
-        timeout_ms: 1000,
-    };
     let other = rig.open(0);
-    let deleted: DeleteRecordsResponse = rig.call(other, 2, &deletion);
-    assert_eq!(deleted.topics[0].partitions[0].low_watermark, 20);
-    rig.advance_ms(1000);
+    delete_up_to(&mut rig, other, 20);
     assert_eq!(rig.release_reads(), 1, "the search was on its way to the disk");
     let response: ListOffsetsResponse = rig.receive(conn);
     listed(&response)
@@ -359,6 +365,55 @@ fn search_overtaken_by_a_deletion(configs: &[(&str, &str)]) -> Vec<(i16, i64, i6
 fn a_search_by_time_begins_anew_when_its_segments_are_deleted_meanwhile() {
     let found = search_overtaken_by_a_deletion(&[("segment.bytes", "1048576"), ("file.delete.delay.ms", "0")]);
     assert_eq!(found, [(0, 20, START_MS + 20)]);
+}
+
+/// A search that was overtaken four times, as on a slow disk, was answered with KAFKA_STORAGE_ERROR.
+#[test]
+fn bug_ours_a_search_by_time_may_be_overtaken_by_deletions_for_as_long_as_they_go_on() {
+    let mut rig = Rig::with(1, &[("coretide.shard.cache.bytes", "1048576")]);
+    rig.create("t", 1, &[("segment.bytes", "1048576"), ("file.delete.delay.ms", "0")]);
+    let conn = rig.open(0);
+    let large = vec![7; 200_000];
+    for n in 0..60 {
+        let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(0, batch_at(START_MS + n, &[&large]))]));
+        assert_eq!(produced(&response), [(0, 0, n)]);
+    }
+    rig.hold_reads = true;
+    rig.send(conn, 5, &list(&[(0, START_MS + 2)]));
+    let other = rig.open(0);
+    for low in (6..=48).step_by(6) {
+        delete_up_to(&mut rig, other, low);
+        assert_eq!(rig.step_reads(), 1, "the search is on its way to the disk");
+    }
+    rig.release_reads();
+    let response: ListOffsetsResponse = rig.receive(conn);
+    assert_eq!(listed(&response), [(0, 48, START_MS + 48)]);
+    assert_eq!(rig.notices, [], "all is as it should be");
+}
+
+/// A client got KAFKA_STORAGE_ERROR and nobody else was told anything.
+#[test]
+fn bug_ours_a_segment_whose_file_is_missing_is_told_to_the_operator() {
+    let settings = [("coretide.shard.cache.bytes", "1048576")];
+    let mut rig = Rig::with(1, &settings);
+    rig.create("t", 1, &[("segment.bytes", "1048576")]);
+    let conn = rig.open(0);
+    for number in 0..30u8 {
+        put(&mut rig, conn, "t", 0, &[&vec![number; 100_000]]);
+    }
+    let mut rig = rig.restart(1, &settings);
+    let conn = rig.open(0);
+    let file = FileId::Segment { dir: "t-0".into(), base_offset: 0, kind: SegmentFile::Log };
+    rig.disk.run(Op::Remove { file }).unwrap();
+    for _ in 0..2 {
+        let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(0, 0)]));
+        assert_eq!(shape(&response), [(0, 56, vec![])]);
+        let response: ListOffsetsResponse = rig.call(conn, 5, &list(&[(0, START_MS)]));
+        assert_eq!(listed(&response), [(56, -1, -1)]);
+    }
+    let missing = "00000000000000000000.log is missing";
+    let told = rig.notices.iter().filter(|notice| notice.text.contains(missing)).count();
+    assert_eq!(told, 1, "once: {:?}", rig.notices);
 }
 
 /// The answer was -1, "no record is that young", although there were such records behind the new log start.

@@ -214,6 +214,19 @@ impl Rig {
         count
     }
 
+    /// Does the reads that were held back, and holds back those that they lead to.
+    pub fn step_reads(&mut self) -> usize {
+        self.hold_reads = false;
+        let held = std::mem::take(&mut self.held_reads);
+        let count = held.len();
+        for (shard, output) in held {
+            self.take(shard, output);
+        }
+        self.hold_reads = true;
+        self.run();
+        count
+    }
+
     /// Delivers the mail that was held back.
     pub fn release_mail(&mut self) {
         self.hold_mail = false;

@@ -165,7 +165,8 @@ impl ColdJob {
         };
         let suspect = self.doubted.is_some_and(|place| damaged != Some(u64::from(place)));
         let suspect = suspect.then_some(self.spec.source.segment);
-        Step::Done(ReadDone { key: self.spec.key, result, next, verified, suspect })
+        let (key, segment) = (self.spec.key, self.spec.source.segment);
+        Step::Done(ReadDone { key, result, segment, next, verified, suspect })
     }
 
     fn advance(&mut self, results: Vec<OpResult>) -> Result<Step<ReadDone>, ReadFailure> {

@@ -110,7 +110,8 @@ impl TimeJob {
     fn done(&self, result: Result<Option<TimestampOffset>, ReadFailure>) -> Step<TimeDone> {
         let limit = self.spec.limit_offset;
         let result = result.map(|found| found.filter(|found| found.offset < limit));
-        Step::Done(TimeDone { key: self.spec.key, result, suspect: self.suspect })
+        let segment = self.spec.segments.get(self.segment).map(|segment| segment.source.segment);
+        Step::Done(TimeDone { key: self.spec.key, result, segment, suspect: self.suspect })
     }
 
     fn advance(&mut self, results: Vec<OpResult>) -> Result<Step<TimeDone>, ReadFailure> {
@@ -146,8 +147,12 @@ impl TimeJob {
                     }
                 },
                 State::TimePair => {
-                    let pair = data(result.take())?;
-                    self.state = self.start_from_pair(&pair);
+                    self.state = match data(result.take()) {
+                        Ok(pair) => self.start_from_pair(&pair),
+                        // If the segment is gone, too, its log file will say so.
+                        Err(error) if error.is_not_found() => self.start_from_pair(&[]),
+                        Err(error) => return Err(error.into()),
+                    };
                 }
                 State::Offsets(search) => match search.step(result.take())? {
                     SearchStep::Read(op) => return Ok(Step::Do(vec![op])),

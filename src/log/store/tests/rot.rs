@@ -92,8 +92,10 @@ impl Booted {
             ReadPlan::Cold(mut cold) => {
                 cold.want_file = want_file;
                 cold.epochs = vec![(0, 3)];
-                let StoreJobOutput::Read(done) = cold.into_job().run(|op| self.disk.run(&op)) else { panic!("a read") };
-                self.store.note_read(&done);
+                let StoreJobOutput::Read(mut done) = cold.into_job().run(|op| self.disk.run(&op)) else {
+                    panic!("a read")
+                };
+                self.store.note_read(&mut done);
                 done.result?
             }
             other => panic!("nothing to read at {from}: {other:?}"),
@@ -140,10 +142,10 @@ impl Booted {
         match self.store.find_timestamp(key, target, i64::MAX) {
             TimeLookup::Ready(found) => Ok(found),
             TimeLookup::Cold(search) => {
-                let StoreJobOutput::Time(done) = search.into_job().run(|op| self.disk.run(&op)) else {
+                let StoreJobOutput::Time(mut done) = search.into_job().run(|op| self.disk.run(&op)) else {
                     panic!("a search")
                 };
-                self.store.note_search(&done);
+                self.store.note_search(&mut done);
                 done.result
             }
         }
@@ -357,8 +359,10 @@ fn a_file_range_is_given_only_of_what_was_read_before() {
     let mut extents = |from: i64| match booted.store.plan_read(key, from, i64::MAX, 9000, true) {
         ReadPlan::Cold(mut cold) => {
             cold.want_file = true;
-            let StoreJobOutput::Read(done) = cold.into_job().run(|op| booted.disk.run(&op)) else { panic!("a read") };
-            booted.store.note_read(&done);
+            let StoreJobOutput::Read(mut done) = cold.into_job().run(|op| booted.disk.run(&op)) else {
+                panic!("a read")
+            };
+            booted.store.note_read(&mut done);
             let ready = done.result.expect("the disk is good");
             (matches!(ready.extents[0], Extent::File { .. }), ready.next_offset)
         }

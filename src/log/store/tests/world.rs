@@ -453,8 +453,8 @@ impl World {
             ReadPlan::Cold(mut cold) => {
                 cold.want_file = want_file;
                 match cold.into_job().run(|op| self.disk.run(&op)) {
-                    StoreJobOutput::Read(done) => {
-                        self.store.note_read(&done);
+                    StoreJobOutput::Read(mut done) => {
+                        self.store.note_read(&mut done);
                         done.result.unwrap_or_else(|failure| panic!("reading {key:?} at {from}: {failure}"))
                     }
                     other => panic!("{other:?} is no read"),
@@ -487,8 +487,8 @@ impl World {
         match lookup {
             TimeLookup::Ready(found) => found,
             TimeLookup::Cold(read) => match read.into_job().run(|op| self.disk.run(&op)) {
-                StoreJobOutput::Time(done) => {
-                    self.store.note_search(&done);
+                StoreJobOutput::Time(mut done) => {
+                    self.store.note_search(&mut done);
                     done.result.expect("the disk is good")
                 }
                 other => panic!("{other:?} is no search"),
