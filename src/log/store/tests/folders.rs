@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coretide_model::TopicId;
+use coretide_model::{TopicId, TopicPartition};
 use coretide_stdx::aligned::BufPool;
 
 use super::disk::Disk;
+use super::world::{World, small_config, small_limits};
+use crate::io::Durability::Durable;
 use crate::io::{FileId, Op, SegmentFile, Step};
+use crate::store::LogConfig;
 use crate::store::jobs::{DestageJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec};
 
 const OLD: TopicId = TopicId(1 << 64);
@@ -118,4 +121,36 @@ fn a_folder_without_an_owner_is_adopted() {
     assert!(matches!(Halfway::new(destage(NEW, 9)).finish(&mut disk), Ok(OwnOk::Done)));
     assert_eq!(first_byte(&mut disk), Some(9));
     assert!(matches!(Halfway::new(destage(OLD, 7)).finish(&mut disk), Ok(OwnOk::Busy)));
+}
+
+/// A segment that DeleteRecords left to be removed later, when its whole topic was deleted meanwhile and another one has
+/// its name: its removal found the folder to be the old topic's, and removed a file of the new one.
+#[test]
+fn bug_ours_segments_of_a_deleted_topic_are_never_looked_for_in_the_folder_of_the_next() {
+    let config = LogConfig { file_delete_delay_ms: 50, ..small_config() };
+    let mut world = World::new(1, small_limits(), config);
+    let tp = |id: u128| TopicPartition { topic_id: TopicId(id << 64), partition: 0 };
+    world.create_as(1, tp(1), "t-0");
+    for _ in 0..120 {
+        world.append(1, 2500, Durable);
+        world.settle();
+    }
+    let (key, end) = (world.logs[&1].key, world.logs[&1].acked);
+    world.store.set_log_start(key, world.now, end);
+    world.store.delete_log(key);
+    world.logs.remove(&1);
+    // The segments' moment comes while the folder is about to be moved away, ...
+    let is_removal = |op: &Op| matches!(op, Op::Remove { .. });
+    world.go_on(100, |op| is_removal(op) || matches!(op, Op::RenameDir { .. }));
+    // ... and they go once the next topic has it.
+    world.create_as(2, tp(2), "t-0");
+    for _ in 0..60 {
+        world.append(2, 2500, Durable);
+        world.go_on(10, is_removal);
+    }
+    let has_file = |world: &World| world.disk.paths().iter().any(|path| path == "t-0/00000000000000000000.log");
+    assert!(has_file(&world), "what the test is about");
+    world.settle();
+    assert!(has_file(&world), "{:?}", world.disk.paths());
+    world.check_all_reads();
 }

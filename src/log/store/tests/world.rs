@@ -265,6 +265,17 @@ impl World {
         }
     }
 
+    /// So many turns, in which operations of jobs that are `held` wait.
+    pub fn go_on(&mut self, turns: usize, held: impl Fn(&Op) -> bool) {
+        for _ in 0..turns {
+            self.tick();
+            self.write();
+            while let Some(at) = self.jobs.iter().position(|job| job.ops.first().is_some_and(|op| !held(op))) {
+                self.work_on(at);
+            }
+        }
+    }
+
     /// Does one outstanding operation, any one. False if there is none.
     pub fn work(&mut self) -> bool {
         let choices = self.ios.len() + self.jobs.len();
@@ -277,16 +288,20 @@ impl World {
             let result = self.disk.run(&op);
             self.store.on_io(self.now, id, result);
         } else {
-            let at = choice - self.ios.len();
-            let op = self.jobs[at].ops.remove(0);
-            let result = self.disk.run(&op);
-            let failed = result.is_err();
-            self.jobs[at].results.push(result);
-            if failed || self.jobs[at].ops.is_empty() {
-                self.step_job(at);
-            }
+            self.work_on(choice - self.ios.len());
         }
         true
+    }
+
+    /// Does the next operation of a job.
+    fn work_on(&mut self, at: usize) {
+        let op = self.jobs[at].ops.remove(0);
+        let result = self.disk.run(&op);
+        let failed = result.is_err();
+        self.jobs[at].results.push(result);
+        if failed || self.jobs[at].ops.is_empty() {
+            self.step_job(at);
+        }
     }
 
     /// The files that have writes of the hot ring on their way.
