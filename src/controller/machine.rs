@@ -63,6 +63,8 @@ pub struct Controller {
     applied: Vec<u64>,
     parked: VecDeque<Parked>,
     records_since_snapshot: usize,
+    /// Topics that the replayed log says were deleted.
+    removed: Vec<TopicId>,
     offline: bool,
 }
 
@@ -77,6 +79,7 @@ impl Controller {
             applied: vec![0; usize::from(config.shards)],
             parked: VecDeque::new(),
             records_since_snapshot: 0,
+            removed: Vec::new(),
             offline: false,
         }
     }
@@ -85,6 +88,10 @@ impl Controller {
     pub fn replay(&mut self, records: &[Record]) -> Result<(), ReplayError> {
         assert_eq!(self.revision, 0, "the log is read before the first command");
         self.records_since_snapshot += records.len();
+        self.removed.extend(records.iter().filter_map(|record| match record {
+            Record::RemoveTopic { topic_id } => Some(*topic_id),
+            _ => None,
+        }));
         self.image.apply(records).map(|_| ())
     }
 
@@ -92,7 +99,8 @@ impl Controller {
     pub fn start(&mut self) -> Arc<Delta> {
         assert_eq!(self.revision, 0, "there is one start");
         self.revision = 1;
-        Arc::new(Delta { revision: 1, records: self.image.to_records() })
+        let removed = std::mem::take(&mut self.removed);
+        Arc::new(Delta { revision: 1, records: self.image.to_records(), removed })
     }
 
     /// The newest state, which may not be durable yet: for checks, never for answers.
@@ -137,7 +145,7 @@ impl Controller {
         if !records.is_empty() {
             self.revision += 1;
             self.records_since_snapshot += records.len();
-            effects.writes.push(Arc::new(Delta { revision: self.revision, records }));
+            effects.writes.push(Arc::new(Delta { revision: self.revision, records, removed: Vec::new() }));
         }
         if self.known_everywhere() >= self.revision {
             effects.replies.push((token, reply));

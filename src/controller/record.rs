@@ -62,4 +62,6 @@ pub struct Delta {
     /// Counts the deltas of this process's life from 1; 1 is the whole state found at boot.
     pub revision: u64,
     pub records: Vec<Record>,
+    /// With the state found at boot: topics of which the log says that they were deleted. What is left of them may go.
+    pub removed: Vec<TopicId>,
 }

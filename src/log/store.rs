@@ -12,6 +12,7 @@
 //! Must never touch: producer state, high watermarks, clocks, files.
 
 mod api;
+mod aside;
 mod background;
 mod boot;
 mod cache;
@@ -115,6 +116,8 @@ pub struct Store {
     garbage: Vec<Garbage>,
     space: Space,
     mends: Mends,
+    /// Logs that are to be set aside.
+    asides: BTreeSet<LogKey>,
     disk_full_until_us: Option<u64>,
     full_told_us: Option<u64>,
     retry_at_us: Option<u64>,
@@ -144,6 +147,20 @@ fn segment_file(dir: &Arc<str>, base_offset: i64) -> FileId {
     FileId::Segment { dir: Arc::clone(dir), base_offset, kind: SegmentFile::Log }
 }
 
+/// What the partition machine is told of a log that was found.
+fn recovered_log(key: LogKey, log: &Log) -> RecoveredLog {
+    RecoveredLog {
+        key,
+        tp: log.tp,
+        dir: Arc::clone(&log.dir),
+        log_start_offset: log.log_start,
+        end_offset: log.end_offset,
+        aux: log.aux.clone(),
+        aux_end_offset: log.aux_end,
+        replay: log.replay.clone(),
+    }
+}
+
 impl Store {
     /// Takes over what recovery found.
     pub fn open(recovered: ShardRecovered, limits: StoreLimits) -> (Store, Vec<RecoveredLog>) {
@@ -153,16 +170,7 @@ impl Store {
         let mut undestaged = BTreeSet::new();
         for log in recovered.logs {
             let key = LogKey(logs.len() as u32);
-            found.push(RecoveredLog {
-                key,
-                tp: log.tp,
-                dir: Arc::clone(&log.dir),
-                log_start_offset: log.log_start,
-                end_offset: log.end_offset,
-                aux: log.aux.clone(),
-                aux_end_offset: log.aux_end,
-                replay: log.replay.clone(),
-            });
+            found.push(recovered_log(key, &log));
             undestaged.insert(key);
             logs.push(Some(Box::new(log)));
         }
@@ -203,6 +211,7 @@ impl Store {
             garbage: Vec::new(),
             space: Space::new(limits.disk_reserve_bytes, limits.disk_check_ms, recovered.shard, limits.shards),
             mends: Mends::default(),
+            asides: BTreeSet::new(),
             disk_full_until_us: None,
             full_told_us: None,
             retry_at_us: None,

@@ -84,7 +84,7 @@ impl Shard {
         }
         groups::on_changes(self, &changes);
         if let Phase::Booting { stop_asked } = self.phase {
-            self.logs.delete_unclaimed();
+            self.logs.leave_unclaimed(&delta.removed);
             self.phase = Phase::Serving;
             self.out.push(Output::Ready);
             if stop_asked {

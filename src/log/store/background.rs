@@ -38,6 +38,7 @@ pub(super) enum Running {
     Remove { garbage: Garbage },
     Measure,
     Mend(Mend),
+    SetAside { key: LogKey },
 }
 
 impl Running {
@@ -45,6 +46,7 @@ impl Running {
     fn is_of(&self, key: LogKey) -> bool {
         matches!(self, Running::Destage(run) if run.key == key)
             || matches!(self, Running::Mend(mend) if mend.key == key)
+            || matches!(self, Running::SetAside { key: of } if *of == key)
     }
 
     /// True for a job that removes something of the folder that is to be removed.
@@ -104,6 +106,7 @@ impl Store {
         self.advance_checkpoint(aux);
         self.start_destages(now);
         self.start_mends();
+        self.start_asides();
         self.start_removals(now);
     }
 
@@ -260,6 +263,7 @@ impl Store {
                 self.out.extend(self.space.end(now, volume).map(StoreOut::Notice));
             }
             Some(Running::Mend(mend)) => self.on_mended(mend, output),
+            Some(Running::SetAside { key }) => self.on_set_aside(key, output),
         }
     }
 

@@ -57,7 +57,7 @@ pub struct BootConfig {
     /// As for `Store::open`.
     pub limits: StoreLimits,
     /// The log that says what the others are. A start that finds others and not this one refuses: nobody would claim them,
-    /// and what nobody claims is removed. None: there is no such log.
+    /// and what nobody claims is set aside. None: there is no such log.
     pub vital: Option<TopicPartition>,
 }
 
@@ -101,8 +101,8 @@ pub enum BootError {
     },
     /// Records are there, and what says which of them count is not.
     #[error(
-        "there are records ({places}; {count} in all), but {missing}: a start would be one as an empty cluster, which removes \
-         them. Nothing was changed. `coretide check` says what is there; restore what is missing from a copy, or move the \
+        "there are records ({places}; {count} in all), but {missing}: a start would be one as an empty cluster, which does \
+         not serve them. Nothing was changed. `coretide check` says what is there; restore what is missing from a copy, or move the \
          folders of partitions and .coretide away (delete them if nobody wants the records) to begin anew"
     )]
     Orphaned {

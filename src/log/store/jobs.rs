@@ -1,12 +1,14 @@
 //! The background jobs: what each is asked, what it yields.
 //! Must never touch: the store's state; a job owns all that it needs.
 
+mod aside;
 mod cold;
 mod files;
 mod index;
 mod locate;
 mod time;
 
+pub(super) use aside::{AsideJob, Tail, aside_dir};
 pub use cold::ColdRead;
 pub(super) use cold::{ColdPlace, ColdSource, ColdStart, Verified};
 pub use files::RemoveSpec;
@@ -127,6 +129,7 @@ enum Kind {
     JournalFile(JournalFileJob),
     Checkpoint(Box<CheckpointJob>),
     Remove(RemoveJob),
+    Aside(AsideJob),
     Measure,
     Verify(Bytes, Box<ProduceRules>),
 }
@@ -168,6 +171,10 @@ impl StoreJob {
         StoreJob(Kind::Remove(job))
     }
 
+    pub(super) fn aside(job: AsideJob) -> StoreJob {
+        StoreJob(Kind::Aside(job))
+    }
+
     pub(super) fn measure() -> StoreJob {
         StoreJob(Kind::Measure)
     }
@@ -185,6 +192,7 @@ impl Job for StoreJob {
             Kind::JournalFile(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Checkpoint(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Remove(job) => map(job.step(results), StoreJobOutput::Own),
+            Kind::Aside(job) => map(job.step(results), StoreJobOutput::Own),
             Kind::Measure => map(measure(results), StoreJobOutput::Own),
             Kind::Verify(batch, rules) => Step::Done(StoreJobOutput::Verified(verify_produced(batch.clone(), rules))),
         }

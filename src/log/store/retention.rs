@@ -88,11 +88,7 @@ impl Store {
 
     /// Forgets a log at once; its folder is renamed to `<dir>.<topic id>-delete` and removed in the background.
     pub fn delete_log(&mut self, key: LogKey) {
-        let Some(log) = self.logs.get_mut(key.0 as usize).and_then(Option::take) else { return };
-        self.backlog_bytes -= log.staged.iter().map(|staged| staged.bytes.len()).sum::<usize>();
-        self.undestaged.remove(&key);
-        self.want_destage.remove(&key);
-        self.pins_changed = true;
+        let Some(log) = self.forget(key) else { return };
         if !log.announced {
             return;
         }
@@ -101,6 +97,16 @@ impl Store {
         self.garbage.retain(|garbage| !garbage.spec.is_segment_of(&log.dir, log.tp.topic_id));
         let spec = RemoveSpec::Log { dir: log.dir, topic_id: log.tp.topic_id };
         self.discard(Garbage { after, due_us: 0, key: Some(key), spec, told: false });
+    }
+
+    /// Takes a log out of all that the store remembers of it.
+    pub(super) fn forget(&mut self, key: LogKey) -> Option<Box<Log>> {
+        let log = self.logs.get_mut(key.0 as usize).and_then(Option::take)?;
+        self.backlog_bytes -= log.staged.iter().map(|staged| staged.bytes.len()).sum::<usize>();
+        self.undestaged.remove(&key);
+        self.want_destage.remove(&key);
+        self.pins_changed = true;
+        Some(log)
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coretide_log::store::{CommitSeq, LogKey, RecoveredLog, ShardRecovered, Store, StoreLimits, StoreOut};
-use coretide_model::{Now, ShardId, TopicConfig, TopicPartition};
+use coretide_model::{Now, ShardId, TopicConfig, TopicId, TopicPartition};
 use coretide_partition::{AppendOk, Origin, Partition, SnapshotError};
 use smallvec::SmallVec;
 
@@ -131,12 +131,16 @@ impl Logs {
         self.store.delete_log(key);
     }
 
-    /// Deletes the recovered logs that belong to no topic any more: their topic was deleted, and the broker died before
-    /// the log was.
-    pub fn delete_unclaimed(&mut self) {
-        for (_, log) in std::mem::take(&mut self.recovered) {
+    /// Parts with the recovered logs that belong to no topic: those of topics in `removed` are deleted, for the broker died
+    /// before they were; all others are set aside, since the metadata may have lost what it knew of them.
+    pub fn leave_unclaimed(&mut self, removed: &[TopicId]) {
+        for (tp, log) in std::mem::take(&mut self.recovered) {
             self.by_key.remove(&log.key);
-            self.store.delete_log(log.key);
+            if removed.contains(&tp.topic_id) {
+                self.store.delete_log(log.key);
+            } else {
+                self.store.set_aside(log.key);
+            }
         }
     }
 

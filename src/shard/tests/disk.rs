@@ -91,6 +91,17 @@ impl Disk {
         }
     }
 
+    /// All files whose paths have this in them, with what they hold.
+    pub fn files(&self, part: &str) -> Vec<(String, Bytes)> {
+        let with = self.files.iter().filter(|(path, _)| path.contains(part));
+        with.map(|(path, content)| (path.clone(), Bytes::copy_from_slice(content))).collect()
+    }
+
+    /// Removes all files whose paths have this in them.
+    pub fn lose(&mut self, part: &str) {
+        self.files.retain(|path, _| !path.contains(part));
+    }
+
     /// Bytes of a file.
     pub fn read(&self, file: &FileId, at: u64, len: u32) -> Result<Bytes, IoError> {
         let path = file.path();

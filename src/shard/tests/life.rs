@@ -3,13 +3,14 @@
 use coretide_log::batch::walk_batches;
 use coretide_log::timestamps::batch_records;
 use coretide_metrics::ShardMetrics;
+use coretide_model::TopicPartition;
 use coretide_wire::messages::api_versions::ApiVersionsRequest;
 use coretide_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use coretide_wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use coretide_wire::messages::produce::ProduceResponse;
 
 use super::rig::{Rig, batch, produce, produced, sequenced};
-use crate::Event;
+use crate::{Event, placement};
 
 #[test]
 fn created_means_known_on_every_shard() {
@@ -216,4 +217,69 @@ fn a_clean_stop_leaves_everything_for_the_next_start() {
     let mut rig = rig.restart(2, &[]);
     let expected: Vec<Vec<u8>> = (0..10u8).map(|place| vec![place / 2]).collect();
     assert_eq!(read_all(&mut rig, "t", 3), vec![expected; 3]);
+}
+
+/// Records of a partition as they lie in its segments, and the base offsets of its batches.
+fn batches_in(files: &[(String, bytes::Bytes)]) -> Vec<i64> {
+    let logs = files.iter().filter(|(path, _)| path.ends_with(".log"));
+    logs.flat_map(|(_, bytes)| walk_batches(bytes).map(|(_, header)| header.base_offset).collect::<Vec<_>>()).collect()
+}
+
+/// The metadata of topics was lost with both checkpoints and the journal of shard 0, and the start removed the folders
+/// of the partitions that it did not know any more.
+#[test]
+fn bug_ours_a_start_that_knows_too_little_sets_records_aside_and_removes_none() {
+    let mut rig = Rig::new(2);
+    for number in 0..80 {
+        rig.create(&format!("early-{number}"), 1, &[]);
+    }
+    // The start writes the whole blocks of the metadata log to its segment.
+    let mut rig = rig.restart(2, &[]);
+    let conn = rig.open(0);
+    let late = rig.create("late", 40, &[]);
+    let index = rig.owned_by(late, 1);
+    let owner = |partition| placement::owner(TopicPartition { topic_id: late, partition }, 2).0;
+    let small = (index + 1..40).find(|partition| owner(*partition) == 1).unwrap();
+    for number in 0..20u8 {
+        let parts = [(index, batch(&[&vec![number; 9000]])), (small, batch(&[b"small"]))];
+        let response: ProduceResponse =
+            rig.call(conn, 9, &produce("late", -1, &parts[..if number < 3 { 2 } else { 1 }]));
+        assert!(produced(&response).iter().all(|(_, error, _)| *error == 0));
+    }
+    rig.disk.lose("shard-0/");
+    let mut rig = rig.restart(2, &[]);
+    assert!(rig.shards[0].image.topic_named("late").is_none(), "what the test is about");
+    assert!(rig.shards[0].image.topic_named("early-1").is_some());
+    let told = |rig: &Rig| rig.notices.iter().filter(|notice| notice.text.contains("set aside")).count();
+    assert!(told(&rig) >= 2, "{:?}", rig.notices);
+    let kept = |rig: &Rig, index: i32| batches_in(&rig.disk.files(&format!("late-{index}.{late}-stray/")));
+    assert_eq!(kept(&rig, index), (0..20).collect::<Vec<_>>(), "all, also what had not been in its segment");
+    assert_eq!(kept(&rig, small), [0, 1, 2], "a log that had no folder yet");
+    // The next topic of that name has nothing to do with it.
+    rig.create("late", 40, &[]);
+    let conn = rig.open(0);
+    let parts: Vec<_> = (0..40).map(|index| (index, batch(&[&vec![1; 9000]]))).collect();
+    let response: ProduceResponse = rig.call(conn, 9, &produce("late", -1, &parts));
+    assert!(produced(&response).iter().all(|(_, error, base)| (*error, *base) == (0, 0)));
+    let rig = rig.restart(1, &[]);
+    assert_eq!((kept(&rig, index).len(), kept(&rig, small).len(), told(&rig)), (20, 3, 0), "once, and for good");
+}
+
+#[test]
+fn logs_of_a_topic_whose_deletion_is_durable_go_with_the_next_start() {
+    let mut rig = Rig::new(2);
+    let id = rig.create("going", 4, &[]);
+    let conn = rig.open(0);
+    let parts: Vec<_> = (0..4).map(|index| (index, batch(&[&vec![1; 9000]]))).collect();
+    let response: ProduceResponse = rig.call(conn, 9, &produce("going", -1, &parts));
+    assert!(produced(&response).iter().all(|(_, error, _)| *error == 0));
+    let mut rig = rig.restart(2, &[]);
+    assert!(!rig.disk.files("going-").is_empty());
+    // Nobody else hears of it before the process dies.
+    rig.hold_mail = true;
+    let topics = vec![coretide_controller::TopicRef::Id(id)];
+    rig.command(coretide_controller::Command::DeleteTopics { topics });
+    let rig = rig.restart(2, &[]);
+    assert_eq!(rig.disk.files("going-"), []);
+    assert_eq!(rig.notices, []);
 }

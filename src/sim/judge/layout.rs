@@ -21,6 +21,7 @@ pub fn check_layout(files: &[(String, Vec<u8>)]) -> Verdict {
         if let Some((folder, name)) = path.rsplit_once('/')
             && !folder.starts_with('.')
             && !folder.ends_with("-delete")
+            && !folder.ends_with("-stray")
             && !folder.ends_with("-new")
         {
             folders.entry(folder).or_default().insert(name, content);

@@ -23,6 +23,11 @@ pub fn metadata_file(dir: &Arc<str>) -> FileId {
     FileId::Partition { dir: Arc::clone(dir), name: METADATA_FILE }
 }
 
+/// Asks whose a folder is.
+pub fn ask_owner(dir: &Arc<str>) -> Op {
+    Op::Read { file: metadata_file(dir), at: 0, len: METADATA_MAX_BYTES, direct: false }
+}
+
 /// What that file holds.
 pub fn metadata_text(topic_id: TopicId) -> Bytes {
     format!("version: 0\ntopic_id: {topic_id}\n").into()
@@ -201,8 +206,7 @@ impl DestageJob {
 
     fn ask_owner(&mut self, then: DestageAt) -> Step<OwnDone> {
         self.state = then;
-        let file = metadata_file(&self.dir);
-        Step::Do(vec![Op::Read { file, at: 0, len: METADATA_MAX_BYTES, direct: false }])
+        Step::Do(vec![ask_owner(&self.dir)])
     }
 
     /// Makes the folder whole under a name of its own and then gives it its name, which fails where there is one: another
@@ -434,8 +438,7 @@ impl RemoveJob {
         self.stage += 1;
         let (RemoveSpec::Log { dir, topic_id } | RemoveSpec::Segment { dir, topic_id, .. }) = &self.spec;
         if self.stage == 1 {
-            let file = metadata_file(dir);
-            return Step::Do(vec![Op::Read { file, at: 0, len: METADATA_MAX_BYTES, direct: false }]);
+            return Step::Do(vec![ask_owner(dir)]);
         }
         if self.stage > 2 {
             let failed = first_error(&results).filter(|error: &IoError| !error.is_not_found());
