@@ -35,9 +35,11 @@ pub(super) use walk::Walk;
 /// How a directory is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CheckConfig {
-    /// Write anew what can be made again without loss.
+    /// Write anew what can be made again without loss. Nothing is while a boot file is damaged: then it is not known which
+    /// state counts.
     pub repair: bool,
-    /// Have a damaged journal end at the damage. What was acknowledged behind it is lost.
+    /// Have a damaged journal end at the damage. What was acknowledged behind it is lost. Nothing is cut while a boot file is
+    /// damaged.
     pub cut_journal: bool,
 }
 
@@ -382,10 +384,15 @@ impl Check {
                 }
             }
         }
+        if !damaged.is_empty() {
+            // The state that is left may be the older one: what it says is no reason to write anything.
+            self.config = CheckConfig::default();
+        }
         for path in damaged {
             let what = "neither of its two copies is whole".to_string();
             let remedy = "the broker does not start, since it may be the newer of the two: restore it from a copy. If the \
-                generations of the checkpoints are those of the other one, it was the older: remove it then";
+                generations of the checkpoints are those of the other one, it was the older: remove it then. Until that is \
+                done nothing is written, whatever was asked for, and what is said of the rest may be of an older state";
             self.report.add(Severity::Loss, path, Some(0), what, remedy);
         }
         let Some(meta) = self.meta else {
@@ -466,11 +473,12 @@ impl Check {
             if partition.is_none() || name.starts_with('.') || self.known.values().any(|dir| **dir == **name) {
                 continue;
             }
-            let (severity, remedy) = match self.incomplete {
-                true => (Severity::Loss, "the next start reads it, since a checkpoint is lost"),
-                false => (Severity::Note, "it is not read; remove it if it is not wanted"),
+            let remedy = match self.incomplete {
+                true => "the next start reads it, since a checkpoint is lost",
+                false => "it is not read; remove it if it is not wanted",
             };
-            self.report.add(severity, name.clone(), None, "no checkpoint and no journal names this log".into(), remedy);
+            let what = "no checkpoint and no journal names this log".to_string();
+            self.report.add(Severity::Note, name.clone(), None, what, remedy);
         }
     }
 }

@@ -379,3 +379,27 @@ fn a_file_range_is_given_only_of_what_was_read_before() {
         assert!(extents(*place).0, "offset {place} was read and found good");
     }
 }
+
+/// With the newer boot file damaged, the check went by the older one: `--repair` signed folders for topics of that state, and
+/// `--cut-journal`, which it advised, wrote over the checkpoints and journals of the state that counts.
+#[test]
+fn bug_ours_nothing_is_repaired_or_cut_while_it_is_not_known_which_state_counts() {
+    let rest = at_rest(3, false);
+    let mut again = start(rest.disk.clone()).expect("the disk is good").disk;
+    again.kill();
+    for slot in 0..2 {
+        let mut disk = again.clone();
+        let path = format!(".coretide/boot-{slot}");
+        disk.flip(&path, 20, 1);
+        disk.flip(&path, 4096 + 20, 1);
+        let metadata = disk.paths().into_iter().find(|path| path.ends_with("partition.metadata")).expect("a folder");
+        disk.remove(&metadata);
+        let content = |disk: &Disk| -> Vec<(String, Vec<u8>)> {
+            disk.paths().into_iter().map(|path| (path.clone(), disk.file(&path).expect("listed").to_vec())).collect()
+        };
+        let before = content(&disk);
+        let report = run_check(&mut disk, CheckConfig { repair: true, cut_journal: true });
+        assert!(!report.is_whole() && report.findings.iter().all(|finding| !finding.repaired), "{report:#?}");
+        assert!(content(&disk) == before, "nothing was written");
+    }
+}
