@@ -613,12 +613,8 @@ pub(super) fn plan_destage(
     let index_write = flush_index.then(|| {
         let mut times = times;
         final_time.into_iter().for_each(|entry| super::index::put_time(&mut times, entry));
-        IndexWrite {
-            index_at: u64::from(segment.index.index_bytes),
-            index: index.into(),
-            time_at: u64::from(segment.index.time_bytes),
-            times: times.into(),
-        }
+        let (index_at, time_at) = (u64::from(segment.index.index_bytes), u64::from(segment.index.time_bytes));
+        IndexWrite { index_at, index: index.into(), time_at, times: times.into() }
     });
     let run = DestageRun {
         key,
