@@ -32,6 +32,15 @@ pub fn connect(address: &str) -> Result<TcpStream, String> {
 
 /// Makes the topic (an existing one is kept) and waits until every partition has a leader.
 pub fn ensure_topic(address: &str, name: &str, partitions: i32, configs: &[String]) -> Result<(), String> {
+    make_topic(address, name, partitions, configs, &[0, TOPIC_ALREADY_EXISTS])
+}
+
+/// Makes the topic and waits until every partition has a leader; one that is there already is an error.
+pub fn create_topic(address: &str, name: &str, partitions: i32, configs: &[String]) -> Result<(), String> {
+    make_topic(address, name, partitions, configs, &[0])
+}
+
+fn make_topic(address: &str, name: &str, partitions: i32, configs: &[String], fine: &[i16]) -> Result<(), String> {
     let mut stream = connect(address)?;
     let configs = configs
         .iter()
@@ -50,16 +59,23 @@ pub fn ensure_topic(address: &str, name: &str, partitions: i32, configs: &[Strin
     let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
     let response: CreateTopicsResponse = ask(&mut stream, &request, CREATE_TOPICS_VERSION)?;
     for result in response.topics {
-        if !matches!(result.error_code, 0 | TOPIC_ALREADY_EXISTS) {
+        if result.error_code == TOPIC_ALREADY_EXISTS && !fine.contains(&TOPIC_ALREADY_EXISTS) {
+            return Err(format!("topic {name} is there already, and is left alone"));
+        }
+        if !fine.contains(&result.error_code) {
             let message = result.error_message.unwrap_or_default();
             return Err(format!("creating topic {name}: error {} {message}", result.error_code));
         }
     }
+    await_leaders(&mut stream, name, partitions)
+}
+
+fn await_leaders(stream: &mut TcpStream, name: &str, partitions: i32) -> Result<(), String> {
     let deadline = Instant::now() + LEADERS_WITHIN;
     loop {
         let topic = MetadataRequestTopic { name: Some(name.to_owned()), ..Default::default() };
         let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
-        let response: MetadataResponse = ask(&mut stream, &request, METADATA_VERSION)?;
+        let response: MetadataResponse = ask(stream, &request, METADATA_VERSION)?;
         let led = response.topics.iter().flat_map(|t| &t.partitions).filter(|p| p.error_code == 0 && p.leader_id >= 0);
         let (led, all) = (led.count(), response.topics.iter().map(|t| t.partitions.len()).sum::<usize>());
         if led == all && led >= partitions as usize {

@@ -85,6 +85,13 @@ impl Window<'_> {
         }
     }
 
+    /// True while a request that is due then may still leave: to the end of the time, or, where bytes were asked for, until all
+    /// of them were carried.
+    pub fn sends(&self, due: Instant) -> bool {
+        let by_volume = self.gate.bytes_at_least > 0;
+        !self.is_stopped() && if by_volume { !self.is_over(Instant::now()) } else { due < self.end }
+    }
+
     /// True when somebody wants an early end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -102,7 +109,8 @@ impl Window<'_> {
         while !self.is_over(Instant::now()) && !gave_up() {
             thread::sleep(LOOK_AGAIN_AFTER);
         }
-        let closed_at = self.gate.closed_at.get().copied().unwrap_or(self.end);
+        // Who gave up carries nothing any more: the others must not wait for that.
+        let closed_at = self.gate.closed_at.get_or_init(Instant::now);
         closed_at.saturating_duration_since(self.begin).as_secs_f64()
     }
 }

@@ -58,6 +58,10 @@ pub fn measure(options: &Options) -> Result<Outcome, String> {
         ensure_topic(&target.bootstrap, &target.topic, options.partitions, &target.topic_configs)?;
     }
     let batch = frames::batch(options.records_per_batch, options.record_bytes);
+    if !target.no_create {
+        // A leader that does not know yet that it leads refuses what comes.
+        fill(&target.bootstrap, &target.topic, options.partitions, &frames::batch(1, 1), 1)?;
+    }
     let frames = frames::produce(&target.topic, options.partitions, &batch)?;
     let batch_bytes = batch.len() as u64;
     bench::run(target, options.conns, |connection, window| {
@@ -184,7 +188,7 @@ fn send_on_time(
     precise_sleep();
     let mut due = Instant::now() + schedule.first;
     let mut next = connection;
-    while due < window.end && !window.is_stopped() {
+    while window.sends(due) {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         // Told before it is sent: a fast broker's answer must not overtake the word of it.
         if !due_at(due) {

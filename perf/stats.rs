@@ -59,23 +59,32 @@ impl Tally {
 
 /// User and system time that the process has used, in seconds.
 pub fn cpu_seconds(pid: u32) -> Result<f64, String> {
-    cpu_times(pid).map(|[user, system]| user + system)
+    cpu_times(pid).map(|[user, system, _]| user + system)
 }
 
 /// User time that the process has used, in seconds.
 pub fn cpu_user_seconds(pid: u32) -> Result<f64, String> {
-    cpu_times(pid).map(|[user, _]| user)
+    cpu_times(pid).map(|[user, _, _]| user)
 }
 
-fn cpu_times(pid: u32) -> Result<[f64; 2], String> {
+/// User time that this process has used, and its children that have ended, in seconds.
+pub fn own_user_seconds() -> Result<f64, String> {
+    cpu_times(std::process::id()).map(|[user, _, children]| user + children)
+}
+
+/// User and system time, and user time of children that were waited for.
+fn cpu_times(pid: u32) -> Result<[f64; 3], String> {
     let path = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
-    // The command name is in parentheses and may hold anything; utime and stime are the 12th and 13th field behind it.
+    // The command name is in parentheses and may hold anything; utime, stime and cutime are the 12th to 14th
+    // field behind it.
     let behind_name = text.rsplit_once(')').ok_or_else(|| format!("{path}: not understood"))?.1;
     let fields: Vec<&str> = behind_name.split_whitespace().collect();
     let ticks = |place: usize| fields.get(place).and_then(|f| f.parse::<f64>().ok());
-    match (ticks(11), ticks(12)) {
-        (Some(user), Some(system)) => Ok([user, system].map(|ticks| ticks / CLOCK_TICKS_PER_SECOND)),
+    match (ticks(11), ticks(12), ticks(13)) {
+        (Some(user), Some(system), Some(children)) => {
+            Ok([user, system, children].map(|ticks| ticks / CLOCK_TICKS_PER_SECOND))
+        }
         _ => Err(format!("{path}: not understood")),
     }
 }

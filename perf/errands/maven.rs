@@ -25,6 +25,8 @@ pub struct Jars<'a> {
     pub properties: &'a [String],
     /// Where Maven's output goes.
     pub log: &'a Path,
+    /// Asked again and again: true when nobody wants them any more.
+    pub give_up: &'a dyn Fn() -> bool,
 }
 
 impl Jars<'_> {
@@ -46,7 +48,7 @@ impl Jars<'_> {
             if let Some(repository) = &self.repository {
                 maven.arg(format!("-Dmaven.repo.local={}", repository.display()));
             }
-            process::run(maven, &Log::create(self.log)?, FETCH_MAX)
+            process::run_unless(maven, &Log::create(self.log)?, FETCH_MAX, self.give_up)
         })?;
         Ok(folder.join("*").into_os_string())
     }

@@ -40,7 +40,8 @@ impl Log {
     /// The last lines, indented, with where to find the rest; for error messages.
     pub fn tail(&self) -> String {
         let text = self.text();
-        let lines: Vec<&str> = text.lines().collect();
+        // Where Java was when it threw says nothing to whoever started it.
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("\tat ")).collect();
         let from = lines.len().saturating_sub(TAIL_LINES);
         let mut shown = format!("see {}", self.path.display());
         for line in &lines[from..] {
@@ -52,20 +53,38 @@ impl Log {
 }
 
 /// Runs a command to its end with its output in `log`. An error: it failed, could not be started or took too long.
-pub fn run(mut command: Command, log: &Log, limit: Duration) -> Result<(), String> {
-    run_with_input(&mut command, Stdio::null(), log, limit)
+pub fn run(command: Command, log: &Log, limit: Duration) -> Result<(), String> {
+    run_unless(command, log, limit, &|| false)
+}
+
+/// As [`run`], ended early once `give_up` says so, which is an error.
+pub fn run_unless(mut command: Command, log: &Log, limit: Duration, give_up: &dyn Fn() -> bool) -> Result<(), String> {
+    to_the_end(&mut command, Stdio::null(), log, limit, give_up)
 }
 
 /// As [`run`], with something to read from.
 pub fn run_with_input(command: &mut Command, input: Stdio, log: &Log, limit: Duration) -> Result<(), String> {
+    to_the_end(command, input, log, limit, &|| false)
+}
+
+fn to_the_end(
+    command: &mut Command,
+    input: Stdio,
+    log: &Log,
+    limit: Duration,
+    give_up: &dyn Fn() -> bool,
+) -> Result<(), String> {
     let shown = command.get_program().to_string_lossy().into_owned();
     command.stdin(input).stdout(log.appender()?).stderr(log.appender()?).process_group(0);
     let mut child = command.spawn().map_err(|error| format!("{shown} could not be started: {error}"))?;
-    match wait(&mut child, limit) {
+    match wait_unless(&mut child, limit, give_up) {
         Some(true) => Ok(()),
         Some(false) => Err(format!("{shown} failed; {}", log.tail())),
         None => {
             kill_group(&mut child);
+            if give_up() {
+                return Err(format!("{shown} was ended early"));
+            }
             Err(format!("{shown} took longer than {} s; {}", limit.as_secs(), log.tail()))
         }
     }
@@ -73,11 +92,15 @@ pub fn run_with_input(command: &mut Command, input: Stdio, log: &Log, limit: Dur
 
 /// Waits for the end of a process; whether it ended well, `None` when it had not ended in time.
 pub fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
+    wait_unless(child, limit, &|| false)
+}
+
+fn wait_unless(child: &mut Child, limit: Duration, give_up: &dyn Fn() -> bool) -> Option<bool> {
     let started = Instant::now();
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status.success()),
-            Ok(None) if started.elapsed() >= limit => return None,
+            Ok(None) if started.elapsed() >= limit || give_up() => return None,
             Ok(None) => thread::sleep(ASK_EVERY),
             Err(_) => return Some(false),
         }
@@ -152,5 +175,21 @@ impl Talker {
 impl Drop for Talker {
     fn drop(&mut self) {
         kill_group(&mut self.child);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_wants_any_more_is_ended() {
+        let path = std::env::temp_dir().join(format!("coretide-errands-given-up-{}", std::process::id()));
+        let log = Log::create(&path).expect("a log");
+        let mut sleep = Command::new("sleep");
+        sleep.arg("600");
+        let ended = run_unless(sleep, &log, Duration::from_secs(600), &|| true);
+        assert_eq!(ended, Err("sleep was ended early".to_string()));
+        fs::remove_file(&path).expect("the log is removed");
     }
 }

@@ -24,6 +24,8 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// What connections of the setup are counted under.
 const CLIENT_ID: &str = "coretide-bench";
+/// Kafka's default of `flush.messages`, in effect "never".
+pub const NEVER: &str = "9223372036854775807";
 /// A broker that does not answer a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long what failed for a passing reason is tried again.
@@ -56,8 +58,8 @@ pub fn describe(address: &str, name: Option<&str>, topics: &Topics) -> Result<Br
             config.insert(entry.name, entry.value);
         }
     }
-    let (durability, durability_because) = durability_of(&config);
     let kind = kind_of(&config);
+    let (durability, durability_because) = durability_of(&config, kind);
     let first = nodes.first().map(|node| format!("{}:{}", node.host, node.port));
     Ok(Broker {
         address: address.to_string(),
@@ -98,7 +100,7 @@ fn version_guess(address: &str, kind: &str) -> Result<String, LabError> {
 }
 
 /// What is safe when the broker acknowledges, and how one knows.
-fn durability_of(config: &BTreeMap<String, Option<String>>) -> (Durability, String) {
+fn durability_of(config: &BTreeMap<String, Option<String>>, kind: &str) -> (Durability, String) {
     let value = |key: &str| config.get(key).and_then(|value| value.as_deref());
     match (value("topic.write.caching"), value("topic.flush.messages")) {
         (Some(caching @ ("false" | "disabled")), _) => {
@@ -106,13 +108,21 @@ fn durability_of(config: &BTreeMap<String, Option<String>>) -> (Durability, Stri
         }
         (Some(caching), _) => (Durability::PageCache, format!("the topic's write.caching is {caching}")),
         (None, Some("1")) => (Durability::Fsync, "the topic's flush.messages is 1".to_string()),
-        (None, Some(messages)) => (Durability::PageCache, format!("the topic's flush.messages is {messages}")),
+        (None, Some(messages)) if kind == "coretide" => {
+            let what = "coretide flushes before an ack only where it is 1, and writes past the page cache always";
+            (Durability::Written, format!("the topic's flush.messages is {messages}: {what}"))
+        }
+        (None, Some(NEVER)) => (Durability::PageCache, format!("the topic's flush.messages is {NEVER}: never")),
+        (None, Some(messages)) => {
+            let what = "a partition is flushed after so many messages, not before each ack";
+            (Durability::FlushedNowAndThen, format!("the topic's flush.messages is {messages}: {what}"))
+        }
         (None, None) => (Durability::Unknown, "the broker describes no flush.messages".to_string()),
     }
 }
 
 /// A name that no topic has yet: time, process, count.
-fn fresh_name(what: &str) -> String {
+pub fn fresh_name(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -261,9 +271,17 @@ mod tests {
 
     #[test]
     fn durability_is_read_from_the_topics_config() {
-        let of = |entries: &[(&str, &str)]| durability_of(&config(entries)).0;
+        let of = |entries: &[(&str, &str)]| durability_of(&config(entries), "kafka").0;
         assert_eq!(of(&[("topic.flush.messages", "1")]), Durability::Fsync);
         assert_eq!(of(&[("topic.flush.messages", "9223372036854775807")]), Durability::PageCache);
+        assert_eq!(of(&[("topic.flush.messages", "1000")]), Durability::FlushedNowAndThen);
+        for (messages, ours) in [("1", Durability::Fsync), ("1000", Durability::Written), (NEVER, Durability::Written)]
+        {
+            assert_eq!(durability_of(&config(&[("topic.flush.messages", messages)]), "coretide").0, ours);
+        }
+        assert!(Durability::Written.promises_as(Durability::PageCache));
+        assert!(!Durability::Written.promises_as(Durability::Fsync));
+        assert!(!Durability::Unknown.promises_as(Durability::Unknown));
         assert_eq!(of(&[("topic.write.caching", "true"), ("topic.flush.messages", "1")]), Durability::PageCache);
         assert_eq!(of(&[("topic.write.caching", "false")]), Durability::Fsync);
         assert_eq!(of(&[]), Durability::Unknown);

@@ -39,9 +39,8 @@ fn end_to_end(run: &Run) -> Option<(f64, f64)> {
 
 /// True unless every side's durability is known and the same.
 pub fn is_unequal(brokers: &[Broker]) -> bool {
-    brokers.iter().any(|broker| {
-        broker.durability == Durability::Unknown || Some(broker.durability) != brokers.first().map(|one| one.durability)
-    })
+    let first = brokers.first().map_or(Durability::Unknown, |first| first.durability);
+    brokers.iter().any(|broker| !broker.durability.promises_as(first))
 }
 
 /// Refuses what would be no comparison.

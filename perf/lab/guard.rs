@@ -106,7 +106,8 @@ impl Drop for Guarded {
 /// The last lines of a log for an error message.
 pub fn tail(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
+    // Where Java was when it threw says nothing to whoever started it.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("\tat ")).collect();
     let shown = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n    | ");
     format!("the end of {}:\n    | {shown}", log.display())
 }

@@ -82,6 +82,12 @@ pub enum Durability {
     /// It is in the page cache and may be lost with the machine.
     #[serde(rename = "page cache (flush.messages unset)")]
     PageCache,
+    /// It is in the page cache; of each so many records of a partition the last waits for a flush.
+    #[serde(rename = "page cache, an fsync every flush.messages messages")]
+    FlushedNowAndThen,
+    /// It was written to the device past the page cache, and may be lost in the device's own cache when the power fails.
+    #[serde(rename = "written to the device, no fsync")]
+    Written,
     /// Nothing is known.
     #[serde(rename = "unknown")]
     Unknown,
@@ -93,8 +99,17 @@ impl Durability {
         match self {
             Durability::Fsync => "fsync before ack",
             Durability::PageCache => "page cache (flush.messages unset)",
+            Durability::FlushedNowAndThen => "page cache, an fsync every flush.messages messages",
+            Durability::Written => "written to the device, no fsync",
             Durability::Unknown => "unknown",
         }
+    }
+
+    /// True if both promise the same for a power cut: that every acknowledged record is there after it, or nothing. False where
+    /// one of them is not known.
+    pub const fn promises_as(self, other: Durability) -> bool {
+        let known = !matches!(self, Durability::Unknown) && !matches!(other, Durability::Unknown);
+        known && matches!(self, Durability::Fsync) == matches!(other, Durability::Fsync)
     }
 }
 
@@ -202,6 +217,11 @@ impl Latency {
             max_us: histogram.max() as f64 / 1e3,
             histogram: STANDARD.encode(bytes),
         }
+    }
+
+    /// Itself, unless there is not one value.
+    pub fn known(&self) -> Option<&Latency> {
+        (self.count > 0).then_some(self)
     }
 
     /// All values, in nanoseconds; an error says what is wrong with the text.

@@ -1,7 +1,7 @@
 //! The commands `coretide bench versus` and `coretide bench report`: what they are told, and pages written from results.
 //! Must never touch: how anything is measured or drawn.
 
-use crate::lab::commands::{Context, stop_on_signals};
+use crate::lab::commands::{Context, can_be_written, stop_on_signals};
 use crate::lab::error::LabError;
 use crate::lab::report;
 use crate::lab::result::{self, Measured, ResultFile};
@@ -15,15 +15,17 @@ use std::sync::atomic::Ordering;
 /// Shown below `bench versus --help`.
 pub const VERSUS_EXAMPLES: &str = "\
 Examples:
-  coretide bench versus kafka                          Apache Kafka, by Maven, one KRaft node; about 70 minutes
-  coretide bench versus kafka --secs 3 --pairs 3 --volume-gb 2 --row '1 KiB'
+  coretide bench versus kafka                          Apache Kafka, by Maven, one KRaft node; about 40 minutes
+  coretide bench versus kafka --secs 2 --pairs 3 --warmup-secs 10 --row '1 KiB'
   coretide bench versus kafka --profile fsync --data /mnt/fast/bench
   KAFKA_HOME=/opt/kafka coretide bench versus kafka
   coretide bench versus 'redpanda-1:9092' --pid 4711
 
-Both brokers run side by side on this machine and are measured by turns, with raw frames. The durability of each side is named
+Both brokers run side by side on this machine and are measured by turns, with raw frames, and with Java's and librdkafka's
+clients where they can be installed. The durability of each side is named
 in every row; 'versus kafka' compares Kafka as it comes (page cache) with ours durable and with ours under Kafka's flush
-settings, and Kafka with flush.messages=1 with ours durable. What it starts it ends, also on Ctrl-C; its folders are removed.";
+settings, and Kafka with flush.messages=1 with ours durable. What it starts it ends, also on Ctrl-C; its folders are removed.
+It says how long it will take before it starts.";
 /// Shown below `bench report --help`.
 pub const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -55,6 +57,7 @@ pub struct ReportArgs {
 
 /// Measures, and keeps result and page after each row.
 pub fn versus(context: &Context, args: &VersusArgs) -> Result<(), LabError> {
+    can_be_written(Some(&args.html))?;
     let stop = stop_on_signals()?;
     let name = args.versus.out.display().to_string();
     let mut last = None;
@@ -70,7 +73,7 @@ pub fn versus(context: &Context, args: &VersusArgs) -> Result<(), LabError> {
     match ended {
         Ok(()) => Ok(()),
         Err(_) if stop.load(Ordering::Relaxed) => Err(LabError::Interrupted),
-        Err(problem) => Err(LabError::Failed(problem)),
+        Err(problem) => Err(problem),
     }
 }
 

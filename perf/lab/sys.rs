@@ -78,6 +78,31 @@ pub fn sync_file_system(path: &std::path::Path) -> io::Result<()> {
     if unsafe { libc::syncfs(folder.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Takes all files below `folder` out of the page cache, as far as they are written down. Files that vanish meanwhile are fine.
+pub fn drop_from_page_cache(folder: &std::path::Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let dropped = match path.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => drop_from_page_cache(&path),
+            Ok(meta) if meta.is_file() => std::fs::File::open(&path).and_then(|file| {
+                // SAFETY: the descriptor is open until the end of this closure, and no memory is passed.
+                match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+                    0 => Ok(()),
+                    code => Err(io::Error::from_raw_os_error(code)),
+                }
+            }),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match dropped {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

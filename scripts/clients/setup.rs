@@ -82,7 +82,7 @@ fn jars(places: &Places, pom: &Path, home: &Path, extra: &[String]) -> Result<Os
     let name = home.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let log = places.work.join(format!("logs/install-mvn-{name}.log"));
     let repository = Some(places.work.join("java/repository"));
-    Jars { pom, home, repository, properties: extra, log: &log }.fetch()
+    Jars { pom, home, repository, properties: extra, log: &log, give_up: &|| false }.fetch()
 }
 
 /// confluent-kafka, the Python face of librdkafka.

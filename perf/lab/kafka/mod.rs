@@ -7,6 +7,7 @@ mod config;
 pub use config::{Ports, server_properties};
 
 use crate::admin::api_versions;
+use crate::bench::INTERRUPTED;
 use crate::lab::guard::{Guarded, Started};
 use coretide_errands::fetched::{self, Missing};
 use coretide_errands::maven::Jars;
@@ -16,6 +17,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,29 +60,49 @@ pub enum Install {
 
 /// Kafka's programs: from the folder `home` if there is one, else by Maven into `cache` (once for each version). Errors: Java
 /// or Maven is missing, there is no network, no such version, or `home` is no distribution.
-pub fn install(home: Option<PathBuf>, version: &str, cache: &Path) -> Result<Install, String> {
+pub fn install(home: Option<PathBuf>, version: &str, cache: &Path, stop: &AtomicBool) -> Result<Install, String> {
+    if let Some(home) = home.as_ref().filter(|home| !home.join("bin/kafka-server-start.sh").is_file()) {
+        return Err(format!("KAFKA_HOME is {}, which has no bin/kafka-server-start.sh", home.display()));
+    }
+    let pom_text = config::pom(version)?;
     fetched::need("java", &["-version"], "java is not installed: Apache Kafka needs it (17 or newer)")
         .map_err(Missing::into_message)?;
     if let Some(home) = home {
-        if home.join("bin/kafka-server-start.sh").is_file() {
-            return Ok(Install::Home(home));
-        }
-        return Err(format!("KAFKA_HOME is {}, which has no bin/kafka-server-start.sh", home.display()));
+        return Ok(Install::Home(home));
     }
     let folder = cache.join(format!("kafka-{version}"));
     let pom = folder.join("pom.xml");
     let log = folder.join("mvn.log");
-    write(&pom, &config::pom(version)?)?;
-    let jars = Jars { pom: &pom, home: &folder, repository: None, properties: &[], log: &log };
+    write(&pom, &pom_text)?;
+    let give_up = || stop.load(Ordering::Relaxed);
+    let jars = Jars { pom: &pom, home: &folder, repository: None, properties: &[], log: &log, give_up: &give_up };
     if !folder.join("fetched").exists() {
         eprintln!("fetching Apache Kafka {version} from Maven Central into {}", folder.display());
     }
     match jars.fetch() {
         Ok(class_path) => Ok(Install::Jars { version: version.to_string(), class_path }),
+        Err(_) if give_up() => Err(INTERRUPTED.to_string()),
         Err(Missing::NotInstalled(what)) => {
             Err(format!("{what}: it fetches Apache Kafka; set KAFKA_HOME to an unpacked distribution to do without"))
         }
-        Err(Missing::Broken(why)) => Err(format!("Apache Kafka {version} could not be fetched: {why}")),
+        Err(Missing::Broken(why)) => {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            let why = why_not_fetched(&said).map_or(why, |short| format!("{short}; see {}", log.display()));
+            Err(format!("Apache Kafka {version} could not be fetched: {why}"))
+        }
+    }
+}
+
+/// What Maven's many lines come to, where that is known.
+fn why_not_fetched(said: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if says(&["Could not find artifact", "was not found in"]) {
+        Some("Maven Central has no such version")
+    } else if says(&["Unknown host", "Connection refused", "timed out", "Name or service not known", "name resolution"])
+    {
+        Some("Maven Central cannot be reached")
+    } else {
+        None
     }
 }
 
@@ -101,7 +123,7 @@ impl Install {
     }
 
     /// How to run a class of it, or the script that does.
-    fn command(&self, script: &str, class: &str, flags: &[OsString]) -> (PathBuf, Vec<OsString>) {
+    pub fn command(&self, script: &str, class: &str, flags: &[OsString]) -> (PathBuf, Vec<OsString>) {
         match self {
             Install::Home(home) => (home.join("bin").join(script), Vec::new()),
             Install::Jars { class_path, .. } => {
@@ -127,8 +149,9 @@ pub struct Kafka {
 
 impl Kafka {
     /// Formats `folder` and starts a node on it; `folder` is removed when the node is dropped or the bench ends. `extra`:
-    /// lines on top of its `server.properties`. Errors say what Kafka said.
-    pub fn start(install: &Install, folder: &Path, extra: &[String]) -> Result<Kafka, String> {
+    /// lines on top of its `server.properties`; `stop`: somebody wants
+    /// an early end. Errors say what Kafka said.
+    pub fn start(install: &Install, folder: &Path, extra: &[String], stop: &AtomicBool) -> Result<Kafka, String> {
         let ports = Ports { broker: free_port()?, controller: free_port()? };
         let folder = std::path::absolute(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let properties = folder.join("server.properties");
@@ -137,7 +160,7 @@ impl Kafka {
         fs::create_dir_all(&logs).map_err(|e| format!("{}: {e}", logs.display()))?;
         write(&properties, &config)?;
         let log = folder.with_extension("log");
-        format_storage(install, &properties, &logs, &log)?;
+        format_storage(install, &properties, &logs, &log, stop)?;
         let mut flags: Vec<OsString> = JVM_FLAGS.iter().map(OsString::from).collect();
         flags.push(
             format!("-Xlog:gc*:file={}/kafkaServer-gc.log:time,tags:filecount=10,filesize=100M", logs.display()).into(),
@@ -163,7 +186,7 @@ impl Kafka {
             }
         };
         let kafka = Kafka { process, address: format!("127.0.0.1:{}", ports.broker), config, command };
-        wait_until_ready(&kafka.process, &kafka.address, &install.name())?;
+        wait_until_ready(&kafka.process, &kafka.address, &install.name(), stop)?;
         Ok(kafka)
     }
 
@@ -171,21 +194,36 @@ impl Kafka {
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
+
+    /// Its process.
+    pub fn process(&self) -> &Guarded {
+        &self.process
+    }
 }
 
-fn format_storage(install: &Install, properties: &Path, logs: &Path, log: &Path) -> Result<(), String> {
+fn format_storage(
+    install: &Install,
+    properties: &Path,
+    logs: &Path,
+    log: &Path,
+    stop: &AtomicBool,
+) -> Result<(), String> {
     let (program, arguments) = install.command("kafka-storage.sh", "kafka.tools.StorageTool", &["-Xmx256M".into()]);
     let mut command = Command::new(program);
     command.args(arguments).args(["format", "--standalone", "-t", config::CLUSTER_ID, "-c"]).arg(properties);
     command.env("LOG_DIR", logs);
-    process::run(command, &Log::create(log)?, FORMAT_WITHIN)
+    process::run_unless(command, &Log::create(log)?, FORMAT_WITHIN, &|| stop.load(Ordering::Relaxed))
         .map_err(|why| format!("{}: its storage was not formatted: {why}", install.name()))
 }
 
-/// Waits until the broker at `address` answers; an error if it ends before or takes too long.
-pub fn wait_until_ready(process: &Guarded, address: &str, name: &str) -> Result<(), String> {
+/// Waits until the broker at `address` answers; an error if it ends before, takes too long, or
+/// somebody wants an early end.
+pub fn wait_until_ready(process: &Guarded, address: &str, name: &str, stop: &AtomicBool) -> Result<(), String> {
     let started = Instant::now();
     while api_versions(address).is_err() {
+        if stop.load(Ordering::Relaxed) {
+            return Err(INTERRUPTED.to_string());
+        }
         if !process.is_running() {
             return Err(format!("{name} ended at once; {}", process.last_words()));
         }
@@ -216,9 +254,20 @@ mod tests {
 
     #[test]
     fn a_home_that_is_no_distribution_is_named() {
-        let refused = install(Some("/nowhere".into()), VERSION, Path::new("/nowhere"));
-        let why = refused.unwrap_err();
-        assert!(why.contains("/nowhere") || why.contains("java is not installed"), "{why}");
+        let stop = AtomicBool::new(false);
+        let refused = install(Some("/nowhere".into()), VERSION, Path::new("/nowhere"), &stop).unwrap_err();
+        assert_eq!(refused, "KAFKA_HOME is /nowhere, which has no bin/kafka-server-start.sh");
+        let refused = install(None, "newest!", Path::new("/nowhere"), &stop).unwrap_err();
+        assert_eq!(refused, "'newest!' is no version of Kafka; as in 4.3.1");
+    }
+
+    #[test]
+    fn mavens_many_lines_come_to_one() {
+        let none =
+            "[ERROR] dependency: org.apache.kafka:kafka_2.13:jar:9.9.9\n[ERROR]   Could not find artifact org.apache";
+        assert_eq!(why_not_fetched(none), Some("Maven Central has no such version"));
+        assert_eq!(why_not_fetched("repo.maven.apache.org: Unknown host"), Some("Maven Central cannot be reached"));
+        assert_eq!(why_not_fetched("[ERROR] something else"), None);
     }
 
     #[test]

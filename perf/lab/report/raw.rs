@@ -7,28 +7,37 @@ use super::parts::{
     PERCENTILE_HEADS, Percentiles, median_cell, percentile_cells, percentile_chart, range, ratio_cell, ratio_text,
     verdict_cell,
 };
-use crate::lab::versus::{Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, figures};
+use crate::lab::versus::{
+    PENALTY, Paired, Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, RowKind, figures,
+};
 use crate::stats::median;
 
 /// The whole table.
 pub fn section(table: &RawTable) -> Result<String, String> {
-    let rounds = table.rows.iter().map(|row| row.turns.first().map_or(0, Vec::len)).min().unwrap_or(0);
+    let run = table.rows.iter().filter(|row| row.not_run.is_none());
+    let rounds = run.map(|row| row.turns.iter().map(Vec::len).max().unwrap_or(0)).min().unwrap_or(0);
     let warm: Vec<String> = table.warmed_up_secs.iter().map(|secs| format!("{secs:.0} s")).collect();
     let mut html = format!(
         "<p>Prepared Produce and Fetch frames over plain connections, one thread each, so that the brokers' own cost is what \
          is seen. Rounds measured whole: {rounds} of {}, {} s a turn at least, in an order shuffled from seed {}; a fresh topic \
          each turn; under load before the first turn: {}. A ratio is the median of the ratios within rounds, with its 95 % \
-         interval by bootstrap; small figures are ranges over rounds.</p>",
+         interval by bootstrap; small figures are ranges over rounds. Turns of 256 KiB wrote {} GB at least, the backlog had {} \
+         GB.</p>",
         table.rounds,
         number(table.secs),
         table.seed,
-        warm.join(" and ")
+        warm.join(" and "),
+        number(table.volume_gb),
+        number(table.backlog_gb)
     );
+    html.push_str(&left_out(table));
     for (place, pairing) in table.pairings.iter().enumerate() {
         html.push_str(&one_pairing(table, place, pairing)?);
     }
+    html.push_str(&penalty(table));
     html.push_str("<h2>Latency by percentile</h2><div class=\"grid\">");
-    for row in &table.rows {
+    // What real clients tell of themselves are a few percentiles: there is no line to draw.
+    for row in table.rows.iter().filter(|row| row.kind != RowKind::Client && row.turns.iter().any(|t| !t.is_empty())) {
         html.push_str(&latency(table, row)?);
     }
     html.push_str("</div><h2>Every figure</h2>");
@@ -36,6 +45,34 @@ pub fn section(table: &RawTable) -> Result<String, String> {
         html.push_str(&details(&row.name, &every_figure(table, row)));
     }
     Ok(html)
+}
+
+/// Rows without a figure, or that ended early, and why.
+fn left_out(table: &RawTable) -> String {
+    let rows: Vec<String> = table
+        .rows
+        .iter()
+        .filter_map(|row| Some(format!("<li>{}: {}</li>", escaped(&row.name), escaped(row.not_run.as_ref()?))))
+        .collect();
+    if rows.is_empty() { String::new() } else { format!("<p>Left out:</p><ul>{}</ul>", rows.concat()) }
+}
+
+/// What small batches cost against large ones, side by side.
+fn penalty(table_of: &RawTable) -> String {
+    let rows: Vec<Vec<String>> = table_of
+        .small_batch_penalty()
+        .into_iter()
+        .map(|(side, Paired { ratio, interval, .. })| {
+            vec![escaped(&named(&table_of.sides[side])), ratio_cell(ratio, interval)]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let [small, large] = PENALTY;
+    let caption =
+        format!("Bytes per second: \u{201c}{small}\u{201d} by \u{201c}{large}\u{201d}; 1 would be no penalty");
+    format!("<h2>Small-batch penalty</h2>{}", table(&caption, &["side", "small / large"], &rows))
 }
 
 fn named(side: &RawSide) -> String {
@@ -115,13 +152,12 @@ fn ratios_chart(title: &str, all: &[(&RawRow, &RawRatio)]) -> Result<String, Str
 }
 
 fn ratio_row(row: &RawRow, ratio: &RawRatio, pairing: &Pairing) -> Vec<String> {
-    let figure = figures(row.counts_bytes).into_iter().find(|figure| figure.name == ratio.figure);
-    let values = |side: usize| -> Vec<f64> {
-        figure.as_ref().map_or_else(Vec::new, |figure| row.turns[side].iter().filter_map(figure.of).collect())
-    };
+    let figure = figures(row).into_iter().find(|figure| figure.name == ratio.figure);
+    let values = |side: usize| figure.as_ref().map_or_else(Vec::new, |figure| row.values(figure, side));
     let shown: fn(f64) -> String = if ratio.figure.ends_with("µs") { time } else { number };
     let aim = ratio.to_reach.map_or_else(String::new, |aim| {
-        format!("{} {}", if ratio.more_is_better { "≥" } else { "≤" }, ratio_text(aim))
+        let aim = if ratio.of_itself { format!("{aim} of itself") } else { ratio_text(aim) };
+        format!("{} {aim}", if ratio.more_is_better { "≥" } else { "≤" })
     });
     let reached = match ratio.reached {
         Some(Reached::Yes) => badge("good", "reached"),
@@ -206,6 +242,12 @@ pub fn markdown(table: &RawTable) -> String {
             }
         }
     }
+    for (side, Paired { ratio, interval: [low, high], .. }) in table.small_batch_penalty() {
+        let (name, [small, large]) = (named(&table.sides[side]), PENALTY);
+        text.push_str(&format!(
+            "\nsmall-batch penalty ({small} / {large}, bytes/s), {name}: {ratio:.3} ({low:.3}–{high:.3})"
+        ));
+    }
     for row in table.rows.iter().filter(|row| !row.validity.is_valid()) {
         text.push_str(&format!("\nINVALID: {}: {}", row.name, row.validity.reasons.join("; ")));
     }
@@ -213,12 +255,12 @@ pub fn markdown(table: &RawTable) -> String {
 }
 
 fn markdown_row(row: &RawRow, ratio: &RawRatio, pairing: &Pairing) -> String {
-    let Some(figure) = figures(row.counts_bytes).into_iter().find(|figure| figure.name == ratio.figure) else {
+    let Some(figure) = figures(row).into_iter().find(|figure| figure.name == ratio.figure) else {
         return String::new();
     };
     let digits = figure.digits;
     let cell = |side: usize| {
-        let values: Vec<f64> = row.turns[side].iter().filter_map(figure.of).collect();
+        let values = row.values(&figure, side);
         let (low, high) = range(&values);
         format!("{:.digits$} ({low:.digits$}–{high:.digits$})", median(&values))
     };
@@ -226,7 +268,8 @@ fn markdown_row(row: &RawRow, ratio: &RawRatio, pairing: &Pairing) -> String {
     let sign = if ratio.more_is_better { "≥" } else { "≤" };
     let aim = ratio.to_reach.map_or("–".to_string(), |aim| {
         let word = if ratio.reached == Some(Reached::No) { "missed" } else { "reached" };
-        format!("{sign} {aim:.2}: {word}")
+        let aim = if ratio.of_itself { format!("{aim} of itself") } else { format!("{aim:.2}") };
+        format!("{sign} {aim}: {word}")
     });
     let invalid = if row.validity.is_valid() { "" } else { " INVALID" };
     let (name, figure_name) = (&row.name, &ratio.figure);

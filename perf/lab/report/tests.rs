@@ -8,7 +8,7 @@ use crate::lab::result::{
     Recommendation, Run, Side, Sweep, Validity, new_histogram,
 };
 use crate::lab::scenario::Scenario;
-use crate::lab::versus::{Aims, Pairing, ROWS, RawRow, RawSide, RawTable, RawTurn};
+use crate::lab::versus::{Aims, Pairing, ROWS, RawRow, RawSide, RawTable, RawTurn, Row, RowKind};
 use coretide_stdx::prng::Prng;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -207,18 +207,28 @@ fn versus() -> ResultFile {
         .iter()
         .enumerate()
         .map(|(place, row)| {
-            let turns = [1.0, 0.35, 0.06].map(|speed| (0..5).map(|_| turn(&mut rng, speed)).collect());
+            let mut turns =
+                [1.0, 0.35, 0.06].map(|speed| (0..5).map(|_| turn(&mut rng, row, speed)).collect::<Vec<_>>());
+            if row.once {
+                turns[2].clear();
+            }
             let mut raw = RawRow {
                 name: row.name.to_string(),
                 settings: row.settings(),
                 rate: row.rate(),
                 counts_bytes: row.counts_bytes(),
+                kind: row.kind(),
+                not_run: None,
                 turns: turns.into(),
                 ratios: Vec::new(),
                 validity: Validity::new(Vec::new(), Vec::new()),
             };
             if place == 3 {
                 raw.turns[1][2].errors = 7;
+            }
+            if place == ROWS.len() - 1 {
+                raw.turns.iter_mut().for_each(Vec::clear);
+                raw.not_run = Some("not run: python3 is not installed".to_string());
             }
             raw.judged(row, &sides, &pairings, 1)
         })
@@ -228,13 +238,15 @@ fn versus() -> ResultFile {
         rounds: 5,
         secs: 10.0,
         warmed_up_secs: vec![10.0, 60.5],
+        volume_gb: 5.0,
+        backlog_gb: 3.0,
         sides,
         pairings: pairings.into_iter().map(|(pairing, _)| pairing).collect(),
         rows,
     }))
 }
 
-fn turn(rng: &mut Prng, speed: f64) -> RawTurn {
+fn turn(rng: &mut Prng, row: &Row, speed: f64) -> RawTurn {
     let wobble = speed * (0.92 + rng.below(160) as f64 / 1e3);
     RawTurn {
         started_at_ms: 1,
@@ -244,6 +256,8 @@ fn turn(rng: &mut Prng, speed: f64) -> RawTurn {
         bytes: (930_000_000.0 * wobble) as u64,
         errors: 0,
         latency: latency(rng, 600.0 / wobble),
+        alone: (row.kind() == RowKind::Backlog).then(|| latency(rng, 580.0 / speed)),
+        from_disk: None,
         cpu_secs: Some(12.0),
         rss_bytes: Some(100_000_000),
         steal_percent: 0.2,

@@ -3,19 +3,21 @@
 //! Must never touch: loads.
 
 use super::table::{Aims, Pairing, RawSide};
-use crate::lab::cluster;
+use crate::admin::api_versions;
+use crate::lab::cluster::{self, NEVER};
+use crate::lab::error::LabError;
 use crate::lab::guard::{Guarded, Started};
 use crate::lab::kafka::{self, Kafka};
 use crate::lab::result::{Broker, Durability};
 use crate::lab::scenario::Topics;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
 
 /// What both brokers get beyond their defaults: deleted topics must not stay on the disk while the next one is measured.
 const DELETE_SOON: &str = "log.segment.delete.delay.ms=1000";
-/// Kafka's default of `flush.messages`, in effect "never".
-const NEVER: &str = "9223372036854775807";
-
 const FSYNC: &str = "fsync before ack";
 const PAGE_CACHE: &str = "page cache: ack before the disk has it";
 const UNKNOWN: &str = "durability unknown";
@@ -29,17 +31,21 @@ pub struct Subject {
     pub data: Option<PathBuf>,
     /// How it was started.
     pub command: Option<String>,
-    _process: Option<Process>,
+    process: Option<Process>,
 }
 
 enum Process {
-    Ours { _guarded: Guarded },
-    Kafka { _kafka: Kafka },
+    Ours(Guarded),
+    Kafka(Kafka),
 }
+
+/// How often a broker that does not answer is asked again before it counts as gone, and how long after each time.
+const ASKED_TIMES: u32 = 5;
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 impl Subject {
     /// Starts our broker on an empty folder in `data`.
-    pub fn ours(binary: &Path, data: &Path, arguments: &[String]) -> Result<Subject, String> {
+    pub fn ours(binary: &Path, data: &Path, arguments: &[String], stop: &AtomicBool) -> Result<Subject, String> {
         let address = format!("127.0.0.1:{}", kafka::free_port()?);
         let folder = data.join("coretide");
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
@@ -56,30 +62,58 @@ impl Subject {
             log: &data.join("coretide.log"),
             remove: Some(&folder),
         })?;
-        kafka::wait_until_ready(&guarded, &address, "coretide")?;
+        kafka::wait_until_ready(&guarded, &address, "coretide", stop)?;
         let broker = cluster::describe(&address, Some("coretide"), &Topics::default()).map_err(|e| e.to_string())?;
         let broker = Broker { pid: Some(guarded.pid()), ..broker };
         let command = Some(format!("{} {}", binary.display(), line.join(" ")));
-        Ok(Subject { broker, data: Some(folder), command, _process: Some(Process::Ours { _guarded: guarded }) })
+        Ok(Subject { broker, data: Some(folder), command, process: Some(Process::Ours(guarded)) })
     }
 
     /// Starts Apache Kafka on an empty folder in `data`.
-    pub fn kafka(install: &kafka::Install, data: &Path, extra: &[String]) -> Result<Subject, String> {
+    pub fn kafka(
+        install: &kafka::Install,
+        data: &Path,
+        extra: &[String],
+        stop: &AtomicBool,
+    ) -> Result<Subject, String> {
         let folder = data.join("kafka");
         let lines: Vec<String> = std::iter::once(DELETE_SOON.to_string()).chain(extra.iter().cloned()).collect();
-        let kafka = Kafka::start(install, &folder, &lines)?;
+        let kafka = Kafka::start(install, &folder, &lines, stop)?;
         let name = install.name();
         let broker = cluster::describe(&kafka.address, Some(&name), &Topics::default()).map_err(|e| e.to_string())?;
         let broker = Broker { pid: Some(kafka.pid()), ..broker };
         let command = Some(kafka.command.clone());
-        Ok(Subject { broker, data: Some(folder), command, _process: Some(Process::Kafka { _kafka: kafka }) })
+        Ok(Subject { broker, data: Some(folder), command, process: Some(Process::Kafka(kafka)) })
     }
 
     /// A broker that runs already; its process, if it is on this machine and named.
-    pub fn running(address: &str, pid: Option<u32>) -> Result<Subject, String> {
-        let mut broker = cluster::describe(address, Some(address), &Topics::default()).map_err(|e| e.to_string())?;
+    pub fn running(address: &str, pid: Option<u32>) -> Result<Subject, LabError> {
+        let mut broker = cluster::describe(address, Some(address), &Topics::default())
+            .map_err(|why| LabError::Failed(format!("the broker to compare with, {address}: {why}")))?;
         broker.pid = pid.or(broker.pid);
-        Ok(Subject { broker, data: None, command: None, _process: None })
+        Ok(Subject { broker, data: None, command: None, process: None })
+    }
+}
+
+impl Subject {
+    /// What became of it, if it does not run any more or answers nobody.
+    pub fn gone(&self) -> Option<String> {
+        let name = &self.broker.name;
+        let process = match &self.process {
+            Some(Process::Ours(guarded)) => Some(guarded),
+            Some(Process::Kafka(kafka)) => Some(kafka.process()),
+            None => None,
+        };
+        if let Some(process) = process.filter(|process| !process.is_running()) {
+            return Some(format!("{name} has ended in the middle; {}", process.last_words()));
+        }
+        for _ in 0..ASKED_TIMES {
+            if api_versions(&self.broker.address).is_ok() {
+                return None;
+            }
+            thread::sleep(ASK_AGAIN_AFTER);
+        }
+        Some(format!("{name} does not answer any more at {}", self.broker.address))
     }
 }
 
@@ -121,7 +155,8 @@ impl Sides {
                     (ours(FSYNC, None), theirs(kafka, PAGE_CACHE, None), false, Aims::AsItComes, question)
                 }
                 Profile::FlushSettings => {
-                    let question = "no fsync on either side: Kafka as it comes, ours with Kafka's flush settings";
+                    let question = "no fsync on either side: Kafka as it comes, ours with Kafka's flush settings. Neither promises anything \
+                                    for a power cut; what ours has acknowledged has left the page cache";
                     (ours(WRITTEN, Some(NEVER)), theirs(kafka, PAGE_CACHE, None), true, Aims::None, question)
                 }
                 Profile::Fsync => {
@@ -137,10 +172,12 @@ impl Sides {
     /// Those of ours against a broker that runs already, as its topics come.
     pub fn against_running(other: &Broker) -> Sides {
         let mut sides = Sides { sides: Vec::new(), pairings: Vec::new() };
-        let (durability, equal, aims) = match other.durability {
-            Durability::Fsync => (FSYNC, true, Aims::BothFsync),
-            Durability::PageCache => (PAGE_CACHE, false, Aims::None),
-            Durability::Unknown => (UNKNOWN, false, Aims::None),
+        let equal = other.durability.promises_as(Durability::Fsync);
+        let (durability, aims) = match other.durability {
+            Durability::Fsync => (FSYNC, Aims::BothFsync),
+            Durability::PageCache => (PAGE_CACHE, Aims::None),
+            Durability::Unknown => (UNKNOWN, Aims::None),
+            other @ (Durability::FlushedNowAndThen | Durability::Written) => (other.words(), Aims::None),
         };
         let question = if equal {
             "an fsync before every ack on both sides"
@@ -149,6 +186,14 @@ impl Sides {
         };
         sides.pair(ours(FSYNC, None), theirs(&other.name, durability, None), equal, aims, question);
         sides
+    }
+
+    /// The places of the sides that a row is measured on: all, or those of the first comparison.
+    pub fn of(&self, once: bool) -> Vec<usize> {
+        match self.pairings.first() {
+            Some((first, _)) if once => vec![first.side, first.base],
+            _ => (0..self.sides.len()).collect(),
+        }
     }
 
     fn pair(&mut self, ours: RawSide, theirs: RawSide, equal_durability: bool, aims: Aims, question: &str) {
@@ -197,6 +242,7 @@ mod tests {
             assert_eq!(pairing.equal_durability, *aims != Aims::AsItComes);
             assert_eq!((side.durability == FSYNC) == (base.durability == FSYNC), pairing.equal_durability);
         }
+        assert_eq!((sides.of(true), sides.of(false)), (vec![0, 1], vec![0, 1, 2, 3]));
         let one = Sides::against_kafka("k", &[Profile::Fsync]);
         assert_eq!((one.sides.len(), one.pairings[0].1), (2, Aims::BothFsync));
         let mut other = crate::lab::result::tests::sample_file(Measured::Raw(RawTable::default())).brokers.remove(0);

@@ -2,9 +2,10 @@
 //! the result file.
 //! Must never touch: how it was measured.
 
-use super::rows::{Bounds, HOLDS_FROM, Row};
+use super::rows::{Bounds, FROM_DISK_FROM, HOLDS_FROM, PENALTY, Row};
 use crate::lab::result::{Latency, Validity};
 use crate::lab::versus::paired::{Paired, paired};
+use crate::stats::median;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,12 @@ pub struct RawTable {
     pub secs: f64,
     /// How long each broker was under load before the first turn, by its place in the result file, in seconds.
     pub warmed_up_secs: Vec<f64>,
+    /// What a turn of the row by volume wrote at least, in 10^9 bytes.
+    #[serde(default)]
+    pub volume_gb: f64,
+    /// The backlog that was drained, in 10^9 bytes.
+    #[serde(default)]
+    pub backlog_gb: f64,
     /// Who was measured.
     pub sides: Vec<RawSide>,
     /// Which sides are put against each other.
@@ -64,12 +71,31 @@ pub struct RawRow {
     pub rate: Option<f64>,
     /// True where throughput is told in MB/s, and CPU per GB.
     pub counts_bytes: bool,
-    /// The turns of each side, in the order of the rounds.
+    /// What its figures are.
+    #[serde(default)]
+    pub kind: RowKind,
+    /// Why nothing more was measured, if it failed or could not be run here.
+    #[serde(default)]
+    pub not_run: Option<String>,
+    /// The turns of each side, in the order of the rounds; none for a side that this row has nothing to ask of.
     pub turns: Vec<Vec<RawTurn>>,
     /// Figure by figure, pairing by pairing.
     pub ratios: Vec<RawRatio>,
     /// Whether it may be believed.
     pub validity: Validity,
+}
+
+/// What the figures of a row are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKind {
+    /// Requests and responses.
+    #[default]
+    Frames,
+    /// Throughput is the backlog's, latency the producers'.
+    Backlog,
+    /// What a real client says of itself.
+    Client,
 }
 
 /// One side, once.
@@ -89,6 +115,12 @@ pub struct RawTurn {
     pub errors: u64,
     /// Latency from the send, or from the intended time in open loop.
     pub latency: Latency,
+    /// Latency of the same requests before the backlog was drained.
+    #[serde(default)]
+    pub alone: Option<Latency>,
+    /// How much of the backlog came from the disk: 1 for all of it.
+    #[serde(default)]
+    pub from_disk: Option<f64>,
     /// The broker's CPU seconds in the measured time; none where its process is not known.
     pub cpu_secs: Option<f64>,
     /// The broker's resident memory at the end.
@@ -137,7 +169,10 @@ pub struct RawRatio {
     /// Median of the paired ratios, its interval, and the ratios.
     #[serde(flatten)]
     pub paired: Paired,
-    /// What the ratio is to reach (at least, or at most), where there is such an aim.
+    /// True where the aim is about the side's own value, not about the ratio.
+    #[serde(default)]
+    pub of_itself: bool,
+    /// What the ratio (or the side's own value) is to reach, at least or at most, where there is such an aim.
     pub to_reach: Option<f64>,
     /// Whether it does: the median, and the whole interval.
     pub reached: Option<Reached>,
@@ -163,42 +198,80 @@ pub struct Figure {
     pub more_is_better: bool,
     /// Digits behind the point.
     pub digits: usize,
-    /// Its value in a turn.
-    pub of: fn(&RawTurn) -> Option<f64>,
+    /// Its value in a turn of a row that asks for this rate, if for any.
+    pub of: fn(&RawTurn, Option<f64>) -> Option<f64>,
     bound: fn(&Bounds) -> Option<f64>,
+    of_itself: bool,
 }
 
 const REQUESTS: Figure = Figure {
     name: "requests/s",
     more_is_better: true,
     digits: 0,
-    of: |turn| Some(turn.requests_per_s()),
+    of: |turn, _| Some(turn.requests_per_s()),
     bound: |bounds| bounds.throughput,
+    of_itself: false,
 };
-const MEGABYTES: Figure = Figure { name: "MB/s", digits: 0, of: |turn| Some(turn.mb_per_s()), ..REQUESTS };
+const MEGABYTES: Figure = Figure { name: "MB/s", digits: 0, of: |turn, _| Some(turn.mb_per_s()), ..REQUESTS };
 const CPU_REQUEST: Figure = Figure {
     name: "broker CPU µs per request",
     more_is_better: false,
     digits: 1,
-    of: RawTurn::cpu_us_per_request,
+    of: |turn, _| turn.cpu_us_per_request(),
     bound: |bounds| bounds.cpu,
+    of_itself: false,
 };
 const CPU_BYTES: Figure =
-    Figure { name: "broker CPU s per GB", digits: 2, of: RawTurn::cpu_secs_per_gb, ..CPU_REQUEST };
+    Figure { name: "broker CPU s per GB", digits: 2, of: |turn, _| turn.cpu_secs_per_gb(), ..CPU_REQUEST };
 const P50: Figure = Figure {
     name: "p50 µs",
     more_is_better: false,
     digits: 0,
-    of: |turn| Some(turn.latency.p50_us),
+    of: |turn, _| turn.latency.known().map(|latency| latency.p50_us),
     bound: |bounds| bounds.p50,
+    of_itself: false,
 };
-const P99: Figure = Figure { name: "p99 µs", of: |turn| Some(turn.latency.p99_us), bound: |bounds| bounds.p99, ..P50 };
-const P999: Figure =
-    Figure { name: "p99.9 µs", of: |turn| Some(turn.latency.p999_us), bound: |bounds| bounds.p999, ..P50 };
+const P99: Figure = Figure {
+    name: "p99 µs",
+    of: |turn, _| turn.latency.known().map(|latency| latency.p99_us),
+    bound: |bounds| bounds.p99,
+    ..P50
+};
+const P999: Figure = Figure {
+    name: "p99.9 µs",
+    of: |turn, _| turn.latency.known().map(|latency| latency.p999_us),
+    bound: |bounds| bounds.p999,
+    ..P50
+};
+const HELD: Figure = Figure {
+    name: "share of the rate that was served",
+    digits: 3,
+    of: |turn, rate| rate.map(|rate| turn.requests_per_s() / rate),
+    bound: |bounds| bounds.held,
+    of_itself: true,
+    ..REQUESTS
+};
+const GROWTH: Figure = Figure {
+    name: "producers' p99: with the drain / without",
+    digits: 2,
+    of: |turn, _| {
+        let alone = turn.alone.as_ref()?.known()?;
+        Some(turn.latency.known()?.p99_us / alone.p99_us)
+    },
+    bound: |bounds| bounds.growth,
+    of_itself: true,
+    ..P50
+};
 
 /// What a row is compared by.
-pub fn figures(counts_bytes: bool) -> [Figure; 5] {
-    if counts_bytes { [MEGABYTES, CPU_BYTES, P50, P99, P999] } else { [REQUESTS, CPU_REQUEST, P50, P99, P999] }
+pub fn figures(row: &RawRow) -> Vec<Figure> {
+    match (row.kind, row.counts_bytes) {
+        (RowKind::Backlog, _) => vec![MEGABYTES, CPU_BYTES, P99, GROWTH],
+        (RowKind::Client, _) => vec![MEGABYTES, CPU_BYTES, P50, P99],
+        (RowKind::Frames, true) => vec![MEGABYTES, CPU_BYTES, P50, P99, P999],
+        (RowKind::Frames, false) if row.rate.is_some() => vec![HELD, CPU_REQUEST, P50, P99, P999],
+        (RowKind::Frames, false) => vec![REQUESTS, CPU_REQUEST, P50, P99, P999],
+    }
 }
 
 /// How wide a throughput's interval may be, relative to its ratio, before a row is no claim any more.
@@ -216,17 +289,23 @@ impl RawRow {
                 Aims::BothFsync => row.to_reach_fsync,
                 Aims::None => Bounds::default(),
             };
-            for figure in figures(self.counts_bytes) {
-                let (ours, theirs) = (&self.turns[pairing.side], &self.turns[pairing.base]);
-                self.ratios.extend(ratio(place, &figure, ours, theirs, &bounds, seed));
+            for figure in figures(&self) {
+                let values = [pairing.side, pairing.base].map(|side| self.values(&figure, side));
+                self.ratios.extend(ratio(place, &figure, values, &bounds, seed));
             }
         }
         self.validity = self.validity(sides);
         self
     }
 
+    /// A figure of each turn of a side.
+    pub fn values(&self, figure: &Figure, side: usize) -> Vec<f64> {
+        self.turns[side].iter().filter_map(|turn| (figure.of)(turn, self.rate)).collect()
+    }
+
     fn validity(&self, sides: &[RawSide]) -> Validity {
         let (mut reasons, mut remarks) = (Vec::new(), Vec::new());
+        reasons.extend(self.not_run.clone());
         for (side, turns) in sides.iter().zip(&self.turns) {
             let name = &side.name;
             let errors: u64 = turns.iter().map(|turn| turn.errors).sum();
@@ -240,6 +319,13 @@ impl RawRow {
             }
             if others > OTHERS_MAX_CORES {
                 reasons.push(format!("{name}: other processes used {others:.1} cores"));
+            }
+            let least_from_disk = turns.iter().filter_map(|turn| turn.from_disk).fold(f64::INFINITY, f64::min);
+            if least_from_disk < FROM_DISK_FROM {
+                let percent = least_from_disk * 100.0;
+                reasons.push(format!(
+                    "{name}: only {percent:.0} % of a backlog came from the disk, the rest from a cache"
+                ));
             }
             if let Some(rate) = self.rate {
                 let slow = turns.iter().filter(|turn| turn.requests_per_s() < rate * HOLDS_FROM).count();
@@ -271,22 +357,16 @@ pub enum Aims {
     None,
 }
 
-fn ratio(
-    pairing: usize,
-    figure: &Figure,
-    turns: &[RawTurn],
-    base: &[RawTurn],
-    bounds: &Bounds,
-    seed: u64,
-) -> Option<RawRatio> {
-    let both: Vec<(f64, f64)> =
-        turns.iter().zip(base).filter_map(|(a, b)| Some(((figure.of)(a)?, (figure.of)(b)?))).collect();
-    let paired = paired(&both, seed)?;
-    let (values, bases): (Vec<f64>, Vec<f64>) = both.into_iter().unzip();
+fn ratio(pairing: usize, figure: &Figure, values: [Vec<f64>; 2], bounds: &Bounds, seed: u64) -> Option<RawRatio> {
+    let [values, bases] = values;
+    let both: Vec<(f64, f64)> = values.iter().copied().zip(bases.iter().copied()).collect();
+    let ratios = paired(&both, seed)?;
+    let own: Vec<(f64, f64)> = values.iter().map(|value| (*value, 1.0)).collect();
+    let judged = if figure.of_itself { paired(&own, seed)? } else { ratios.clone() };
     let to_reach = (figure.bound)(bounds);
     let reached = to_reach.map(|bound| {
-        let is_reached = |ratio: f64| if figure.more_is_better { ratio >= bound } else { ratio <= bound };
-        match (is_reached(paired.ratio), paired.interval.iter().all(|end| is_reached(*end))) {
+        let is_reached = |value: f64| if figure.more_is_better { value >= bound } else { value <= bound };
+        match (is_reached(judged.ratio), judged.interval.iter().all(|end| is_reached(*end))) {
             (true, true) => Reached::Yes,
             (true, false) => Reached::ByTheMedian,
             (false, _) => Reached::No,
@@ -296,10 +376,25 @@ fn ratio(
         pairing,
         figure: figure.name.to_string(),
         more_is_better: figure.more_is_better,
-        median: crate::stats::median(&values),
-        base_median: crate::stats::median(&bases),
-        paired,
+        median: median(&values),
+        base_median: median(&bases),
+        paired: ratios,
+        of_itself: figure.of_itself,
         to_reach,
         reached,
     })
+}
+
+impl RawTable {
+    /// Bytes per second of small batches over many partitions by those of large ones, for each side that was measured with both:
+    /// its place, and the ratio with its interval. 1 would be: small batches cost nothing more.
+    pub fn small_batch_penalty(&self) -> Vec<(usize, Paired)> {
+        let [small, large] = PENALTY.map(|name| self.rows.iter().find(|row| row.name == name));
+        let Some((small, large)) = small.zip(large) else { return Vec::new() };
+        let both = |side: usize| -> Vec<(f64, f64)> {
+            small.turns[side].iter().zip(&large.turns[side]).map(|(a, b)| (a.mb_per_s(), b.mb_per_s())).collect()
+        };
+        let sides = 0..self.sides.len();
+        sides.filter_map(|side| Some((side, paired(&both(side), self.seed)?))).collect()
+    }
 }

@@ -1,14 +1,15 @@
 //! Turns: one row on one side, with a topic of its own, and what else happened on the machine meanwhile.
 //! Must never touch: what is made of the figures.
 
-use super::rows::Row;
+use super::rows::{Means, Measured, Row};
 use super::sides::Subject;
 use super::table::{RawSide, RawTurn};
-use crate::admin::delete_topic;
+use crate::admin::{create_topic, delete_topic};
 use crate::bench::Target;
+use crate::lab::cluster::fresh_name;
 use crate::lab::result::Latency;
-use crate::lab::sys::sync_file_system;
-use crate::stats::{cpu_user_seconds, resident_mb};
+use crate::lab::sys::{sync_file_system, volume_bytes};
+use crate::stats::{cpu_user_seconds, own_user_seconds, resident_mb};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +21,9 @@ const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 /// A little more than deleted topics are kept on the disk.
 const DELETED_AFTER: Duration = Duration::from_millis(1200);
 
+/// Less room than this may be why a broker failed.
+const ROOM_LITTLE_BYTES: u64 = 1_000_000_000;
+
 /// How a row is measured.
 pub struct Turn<'a> {
     /// What.
@@ -28,8 +32,8 @@ pub struct Turn<'a> {
     pub side: &'a RawSide,
     /// On whom.
     pub subject: &'a Subject,
-    /// The topic, which nobody else has.
-    pub topic: String,
+    /// What else it needs.
+    pub means: Means<'a>,
     /// Measured seconds, at least.
     pub secs: f64,
     /// Seconds before it.
@@ -45,11 +49,16 @@ impl Turn<'_> {
     /// written is not paid by the next.
     pub fn run(&self, place: usize) -> Result<RawTurn, String> {
         let broker = &self.subject.broker;
+        let topic = fresh_name("versus");
+        let configs: Vec<String> = self.side.topic_config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let said = |why: String| format!("{} ({}), {}: {why}", self.side.name, self.side.durability, self.row.name);
+        // Nobody else's topic is measured, and none is deleted: one that is there already is an error.
+        create_topic(&broker.address, &topic, self.row.partitions(), &configs).map_err(said)?;
         let target = Target {
             bootstrap: broker.address.clone(),
             pid: broker.pid,
-            topic: self.topic.clone(),
-            topic_configs: self.side.topic_config.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+            topic: topic.clone(),
+            topic_configs: configs,
             no_create: false,
             secs: self.secs,
             bytes_at_least: if self.row.by_volume { self.volume_bytes } else { 0 },
@@ -58,14 +67,14 @@ impl Turn<'_> {
             stop: Arc::clone(self.stop),
         };
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let before = Elsewhere::now(broker.pid)?;
-        let outcome = self.row.measure(target);
-        let after = Elsewhere::now(broker.pid)?;
-        let deleted = delete_topic(&broker.address, &self.topic);
+        let before = Elsewhere::now(broker.pid);
+        let outcome = self.row.measure(target, self.means);
+        let after = Elsewhere::now(broker.pid);
+        let deleted = delete_topic(&broker.address, &topic);
+        let Measured { outcome, told, alone, from_disk } = outcome.map_err(|why| said(self.with_room(why)))?;
+        deleted.map_err(said)?;
         self.settle()?;
-        let outcome = outcome
-            .map_err(|why| format!("{} ({}), {}: {why}", self.side.name, self.side.durability, self.row.name))?;
-        deleted?;
+        let (before, after) = (before?, after?);
         Ok(RawTurn {
             started_at_ms: started_at,
             place,
@@ -73,12 +82,24 @@ impl Turn<'_> {
             requests: outcome.requests,
             bytes: outcome.bytes,
             errors: outcome.errors,
-            latency: Latency::new(&outcome.latency),
+            latency: told.unwrap_or_else(|| Latency::new(&outcome.latency)),
+            alone,
+            from_disk,
             cpu_secs: outcome.cpu_secs,
             rss_bytes: broker.pid.map(resident_mb).transpose()?.map(|mb| (mb * f64::from(1 << 20)) as u64),
             steal_percent: after.steal_percent_since(&before),
             others_cores: after.others_cores_since(&before),
         })
+    }
+
+    /// A failure with the room that its broker's disk has left, where that may be why.
+    fn with_room(&self, why: String) -> String {
+        let free =
+            self.subject.data.as_deref().and_then(|data| volume_bytes(data).ok()).map_or(u64::MAX, |(free, _)| free);
+        if free < ROOM_LITTLE_BYTES {
+            return format!("{why}; its disk has only {} MB left", free / 1_000_000);
+        }
+        why
     }
 
     fn settle(&self) -> Result<(), String> {
@@ -103,7 +124,7 @@ impl Elsewhere {
     fn now(broker: Option<u32>) -> Result<Elsewhere, String> {
         let stat = fs::read_to_string("/proc/stat").map_err(|e| format!("/proc/stat: {e}"))?;
         let [user, nice, all, stolen] = machine_ticks(&stat).ok_or("/proc/stat: not understood")?;
-        let mut known = cpu_user_seconds(std::process::id())?;
+        let mut known = own_user_seconds()?;
         if let Some(pid) = broker {
             known += cpu_user_seconds(pid)?;
         }
