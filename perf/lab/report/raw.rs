@@ -19,7 +19,7 @@ pub fn section(table: &RawTable) -> Result<String, String> {
     let warm: Vec<String> = table.warmed_up_secs.iter().map(|secs| format!("{secs:.0} s")).collect();
     let mut html = format!(
         "<p>Prepared Produce and Fetch frames over plain connections, one thread each, so that the brokers' own cost is what \
-         is seen. Rounds measured whole: {rounds} of {}, {} s a turn at least, in an order shuffled from seed {}; a fresh topic \
+         is seen; real clients in the rows that name one. Rounds measured whole: {rounds} of {}, {} s a turn at least, in an order shuffled from seed {}; a fresh topic \
          each turn; under load before the first turn: {}. A ratio is the median of the ratios within rounds, with its 95 % \
          interval by bootstrap; small figures are ranges over rounds. Turns of 256 KiB wrote {} GB at least, the backlog had {} \
          GB.</p>",
@@ -85,6 +85,7 @@ fn one_pairing(table: &RawTable, place: usize, pairing: &Pairing) -> Result<Stri
     let equal =
         if pairing.equal_durability { badge("good", "EQUAL DURABILITY") } else { badge("note", "UNEQUAL DURABILITY") };
     html.push_str(&format!("<p>{equal} {}</p>", escaped(&pairing.question)));
+    html.push_str(&aims(table, place));
     let unequal = if pairing.equal_durability { "" } else { ", UNEQUAL durability" };
     let title = |what: &str| format!("{what}: {} / {}{unequal}", named(side), named(base));
     html.push_str("<div class=\"grid\">");
@@ -116,6 +117,30 @@ fn one_pairing(table: &RawTable, place: usize, pairing: &Pairing) -> Result<Stri
         .collect();
     html.push_str(&super::page::table(&title("All ratios"), &heads, &rows));
     Ok(html)
+}
+
+/// How many aims of a pairing were reached; those of INVALID rows count apart.
+fn aims(table: &RawTable, place: usize) -> String {
+    let count = |wanted: Option<Reached>| -> usize {
+        let of_row = |row: &RawRow| {
+            let valid = row.validity.is_valid();
+            let ratios = row.ratios.iter().filter(|ratio| ratio.pairing == place);
+            ratios
+                .filter_map(|ratio| ratio.reached.map(|reached| valid.then_some(reached)))
+                .filter(|r| *r == wanted)
+                .count()
+        };
+        table.rows.iter().map(of_row).sum()
+    };
+    let [yes, median, no] = [Reached::Yes, Reached::ByTheMedian, Reached::No].map(|reached| count(Some(reached)));
+    let invalid = count(None);
+    if yes + median + no + invalid == 0 {
+        return String::new();
+    }
+    format!(
+        "<p>Aims: <strong>{yes}</strong> reached, <strong>{median}</strong> by the median only, <strong>{no}</strong> missed, \
+         <strong>{invalid}</strong> of rows that are INVALID.</p>"
+    )
 }
 
 fn ratios_chart(title: &str, all: &[(&RawRow, &RawRatio)]) -> Result<String, String> {
@@ -228,6 +253,9 @@ fn sides<'a>(table: &'a RawTable, row: &'a RawRow) -> impl Iterator<Item = (&'a 
 pub fn markdown(table: &RawTable) -> String {
     let mut text = String::new();
     for (place, pairing) in table.pairings.iter().enumerate() {
+        if table.rows.iter().all(|row| row.ratios.iter().all(|ratio| ratio.pairing != place)) {
+            continue;
+        }
         let (side, base) = (&table.sides[pairing.side], &table.sides[pairing.base]);
         let equal = if pairing.equal_durability { "equal durability" } else { "UNEQUAL durability" };
         text.push_str(&format!(

@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use table::FAILED;
 use turns::Turn;
 
 /// What `versus` is told.
@@ -139,9 +140,11 @@ pub fn run(options: &Options, command: &[String], stop: &Arc<AtomicBool>, show: 
     let mut versus = Versus::start(options, rows, command, stop)?;
     let outcome = versus.warm_up().and_then(|()| versus.rounds(show));
     let saved = if outcome.is_err() { versus.save(show) } else { Ok(()) };
+    let invalid = versus.invalid();
     drop(versus);
     drop(cleared);
-    outcome.and(saved).map_err(failed)
+    outcome.and(saved).map_err(failed)?;
+    if invalid.is_empty() { Ok(()) } else { Err(LabError::Invalid(invalid.join("; "))) }
 }
 
 /// The rows that are asked for; an error says what makes no sense.
@@ -285,6 +288,13 @@ impl<'a> Versus<'a> {
         );
     }
 
+    /// The rows that were run and may not be believed.
+    fn invalid(&mut self) -> Vec<String> {
+        let run =
+            self.table().rows.iter().filter(|row| row.turns.iter().any(|turns| !turns.is_empty()) || row.failed());
+        run.filter(|row| !row.validity.is_valid()).map(|row| row.name.clone()).collect()
+    }
+
     fn table(&mut self) -> &mut RawTable {
         match &mut self.file.measured {
             Measured::Raw(table) => table,
@@ -356,10 +366,9 @@ impl<'a> Versus<'a> {
                     measured[side] = Some(turn);
                 }
                 Err(why) => {
-                    eprintln!("failed");
-                    let why = self.unless_over(why)?;
-                    eprintln!("{why}\nthis row is left out from here on");
-                    self.judge(row, Some(format!("failed in round {}: {why}", round + 1)));
+                    let why = self.unless_over(why).inspect_err(|_| eprintln!("ended early"))?;
+                    eprintln!("failed\n{why}\nthis row is left out from here on");
+                    self.judge(row, Some(format!("{FAILED} in round {}: {why}", round + 1)));
                     return Ok(());
                 }
             }

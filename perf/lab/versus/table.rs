@@ -274,6 +274,9 @@ pub fn figures(row: &RawRow) -> Vec<Figure> {
     }
 }
 
+/// What [`RawRow::not_run`] begins with where a row was begun.
+pub const FAILED: &str = "failed";
+
 /// How wide a throughput's interval may be, relative to its ratio, before a row is no claim any more.
 const SPREAD_MAX: f64 = 1.0;
 const STEAL_MAX_PERCENT: f64 = 5.0;
@@ -296,6 +299,11 @@ impl RawRow {
         }
         self.validity = self.validity(sides);
         self
+    }
+
+    /// True if it was begun, and given up.
+    pub fn failed(&self) -> bool {
+        self.not_run.as_ref().is_some_and(|why| why.starts_with(FAILED))
     }
 
     /// A figure of each turn of a side.
