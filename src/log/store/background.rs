@@ -593,11 +593,9 @@ pub(super) fn plan_destage(
         false => block_floor(committed_end),
     };
     let space = if is_open && !stopping { log.space_target } else { 0 };
-    let (index, times, mut count) = segment.index.encode_pending(to);
+    let (index, times, count) = segment.index.encode_pending(to);
     let flush_index = log.directs == 0 && (complete || index.len() + times.len() >= INDEX_FLUSH_BYTES);
-    if !flush_index {
-        count = 0;
-    }
+    let count = if flush_index { count } else { 0 };
     let writes = to > from || complete || flush_index;
     if !writes && space <= segment.allocated {
         return None;
