@@ -98,8 +98,11 @@ mod tests {
         assert_eq!(assembler.next_frame(), Err(FrameError::TooLarge { announced: 101, limit: 100 }));
         let mut assembler = FrameAssembler::new(100);
         assembler.push(&[0xff, 0xff, 0xff]);
-        assert_eq!(assembler.next_frame(), Ok(None));
+        assert_eq!((assembler.next_frame(), assembler.buffered_bytes()), (Ok(None), 3));
         assembler.push(&[0xfe]);
         assert_eq!(assembler.next_frame(), Err(FrameError::Negative(-2)));
+        let mut assembler = FrameAssembler::new(2);
+        assembler.push(&[0, 0, 0, 2, 7, 8]);
+        assert_eq!(assembler.next_frame(), Ok(Some(Bytes::from_static(&[7, 8]))), "as long as is allowed");
     }
 }

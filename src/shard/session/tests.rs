@@ -60,6 +60,8 @@ fn a_close_leaves_after_what_was_asked_before_it_and_drops_what_came_behind() {
     session.close_at(places[1]);
     assert!(!session.push(Bytes::new()), "nothing more is taken in");
     assert_eq!((begin(&mut session), session.backlog_bytes()), (None, 0));
+    assert!(session.is_closing() && session.wants_pause());
+    assert_eq!(session.in_progress(), 2, "the one that closes is over");
     let mut out = Vec::new();
     session.drain(&mut out);
     assert!(out.is_empty());
@@ -67,6 +69,33 @@ fn a_close_leaves_after_what_was_asked_before_it_and_drops_what_came_behind() {
     session.answer(places[0], response(2));
     session.drain(&mut out);
     assert_eq!(sent(&mut out), [2, u8::MAX]);
+    assert_eq!(session.in_progress(), 0);
+}
+
+#[test]
+fn idle_is_who_has_nothing_waiting_nothing_in_progress_and_nothing_unsent() {
+    let mut session = session();
+    assert!(session.is_idle());
+    push(&mut session, &[1]);
+    assert!(!session.is_idle(), "a frame waits");
+    let place = begin(&mut session).unwrap().1;
+    assert!(!session.is_idle(), "a request is in progress");
+    session.answer(place, response(1));
+    session.drain(&mut Vec::new());
+    assert_eq!((session.in_progress(), session.unsent_bytes()), (0, 1));
+    assert!(!session.is_idle(), "the client has not taken its response");
+    session.sent(1);
+    assert!(session.is_idle());
+}
+
+#[test]
+fn requests_that_wait_are_told_apart_from_those_that_do_not() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 6]);
+    let places: Vec<u64> = (0..3).map(|_| begin(&mut session).unwrap().1).collect();
+    session.waits(places[0], ReqId(5));
+    session.commits(places[1], ReqId(6));
+    assert_eq!(session.waiting().collect::<Vec<_>>(), [ReqId(5), ReqId(6)]);
 }
 
 #[test]
@@ -143,7 +172,9 @@ fn unread_responses_and_waiting_frames_stop_the_reading_and_their_going_resumes_
     push(&mut session, &[1]);
     let place = begin(&mut session).unwrap().1;
     assert!(!session.wants_pause());
-    push(&mut session, &[3; BACKLOG_FRAMES_MAX]);
+    push(&mut session, &[3; BACKLOG_FRAMES_MAX - 1]);
+    assert!(!session.wants_pause());
+    push(&mut session, &[3]);
     assert!(session.wants_pause());
     let large = Response { bytes: UNSENT_BYTES_MAX + 1, ..response(1) };
     assert_eq!(large.held_bytes(), 1);
@@ -151,8 +182,46 @@ fn unread_responses_and_waiting_frames_stop_the_reading_and_their_going_resumes_
     session.drain(&mut Vec::new());
     assert_eq!(begin(&mut session), None, "a slow reader's requests wait");
     assert_eq!(session.sent(UNSENT_BYTES_MAX), 0);
+    assert_eq!(session.unsent_bytes(), 1);
     assert_eq!(session.sent(5), 1, "memory is free when the response has left whole");
     assert!(begin(&mut session).is_some());
+}
+
+#[test]
+fn as_many_unread_bytes_as_are_allowed_hold_up_no_request() {
+    let mut session = session();
+    push(&mut session, &[1, 3]);
+    let place = begin(&mut session).unwrap().1;
+    session.answer(place, Response { bytes: UNSENT_BYTES_MAX, ..response(1) });
+    session.drain(&mut Vec::new());
+    assert!(begin(&mut session).is_some());
+}
+
+#[test]
+fn what_was_stopped_is_read_again_only_when_much_less_waits() {
+    let mut frames = session();
+    frames.paused = true;
+    push(&mut frames, &[1; BACKLOG_FRAMES_MAX / 4]);
+    assert!(frames.wants_pause());
+    begin(&mut frames).unwrap();
+    assert!(!frames.wants_pause());
+
+    let mut bytes = session();
+    bytes.paused = true;
+    assert!(bytes.push(Bytes::from(vec![0; BACKLOG_BYTES_MAX / 2 - 1])));
+    assert!(!bytes.wants_pause());
+    push(&mut bytes, &[1]);
+    assert!(bytes.wants_pause());
+
+    let mut unsent = session();
+    unsent.paused = true;
+    push(&mut unsent, &[1]);
+    let place = begin(&mut unsent).unwrap().1;
+    unsent.answer(place, Response { bytes: UNSENT_BYTES_MAX / 2, ..response(1) });
+    unsent.drain(&mut Vec::new());
+    assert!(unsent.wants_pause());
+    unsent.sent(1);
+    assert!(!unsent.wants_pause());
 }
 
 #[test]
