@@ -57,3 +57,36 @@ impl RefusedBeginnings {
         self.producers.retain(|_, beginning| now_ms.saturating_sub(beginning.refused_at_ms) < expiration_ms);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(producer_id: i64, producer_epoch: i16, base_sequence: i32) -> SequencedBatch {
+        SequencedBatch { producer_id, producer_epoch, base_sequence, last_offset_delta: 0 }
+    }
+
+    #[test]
+    fn the_first_refused_batch_of_the_newest_epoch_is_the_one_that_is_due() {
+        let mut refused = RefusedBeginnings::default();
+        refused.note(&batch(7, 0, 3), 0);
+        refused.note(&batch(7, 0, 4), 0);
+        assert!(refused.check(&batch(7, 0, 3)).is_ok());
+        assert!(refused.check(&batch(7, 0, 4)).is_err());
+        refused.note(&batch(7, 1, 0), 0);
+        assert!(refused.check(&batch(7, 1, 0)).is_ok());
+        assert!(refused.check(&batch(7, 1, 1)).is_err());
+    }
+
+    #[test]
+    fn as_many_as_are_remembered_are_remembered() {
+        let mut refused = RefusedBeginnings::default();
+        for id in 0..REFUSED_MAX as i64 {
+            refused.note(&batch(id, 0, 0), 0);
+        }
+        assert!(refused.check(&batch(0, 0, 1)).is_err());
+        refused.note(&batch(REFUSED_MAX as i64, 0, 0), 0);
+        assert!(refused.check(&batch(0, 0, 1)).is_ok(), "the oldest is forgotten");
+        assert_eq!(refused.producers.len(), REFUSED_MAX);
+    }
+}

@@ -152,5 +152,8 @@ mod tests {
         assert_eq!(decode(Bytes::from_static(&[2])), Err(SnapshotError::UnknownVersion(2)));
         let lying = Bytes::from_static(&[1, 255, 255, 255, 255]);
         assert_eq!(decode(lying), Err(SnapshotError::Malformed));
+        let mut one_of_two = vec![1, 2, 0, 0, 0];
+        one_of_two.extend_from_slice(&[0; EPOCH_BYTES]);
+        assert_eq!(decode(Bytes::from(one_of_two)), Err(SnapshotError::Malformed));
     }
 }

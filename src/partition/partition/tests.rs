@@ -1,10 +1,10 @@
 //! Tests of the leader machine on a real store whose disk says yes to everything.
 
 use super::*;
-use crate::producer_state::SequenceError;
+use crate::producer_state::{ProducerEntry, SequenceError};
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
-use coretide_log::io::{Job, Op, OpOk, OpResult, Step, VolumeSpace};
+use coretide_log::io::{IoError, Job, Op, OpOk, OpResult, Step, VolumeSpace};
 use coretide_log::store::{BatchSummary, ShardRecovered, StoreJob, StoreJobOutput, StoreLimits, StoreOut};
 use coretide_model::topic_config::CleanupPolicy;
 use coretide_model::{ErrorCode, TopicId};
@@ -15,6 +15,10 @@ struct Fixture {
     store: Store,
     partition: Partition,
     free_bytes: u64,
+    /// Writes fail.
+    broken: bool,
+    /// What was asked of each write of the hot ring.
+    written: Vec<Durability>,
 }
 
 fn yes(op: &Op, free_bytes: u64) -> OpResult {
@@ -34,7 +38,7 @@ impl Fixture {
         assert!(logs.is_empty());
         let tp = TopicPartition { topic_id: TopicId(9), partition: 0 };
         let partition = Partition::create(&mut store, tp, Arc::from("t-0"), 3, Arc::new(config));
-        Fixture { store, partition, free_bytes: 1 << 39 }
+        Fixture { store, partition, free_bytes: 1 << 39, broken: false, written: Vec::new() }
     }
 
     fn append(&mut self, batch: &VerifiedBatch) -> Result<AppendOk, AppendError> {
@@ -57,7 +61,10 @@ impl Fixture {
             for output in out {
                 match output {
                     StoreOut::Notice(_) => {}
-                    StoreOut::Io { id, op } => self.store.on_io(now, id, yes(&op, self.free_bytes)),
+                    StoreOut::Io { id, op } => {
+                        let result = self.write(&op);
+                        self.store.on_io(now, id, result);
+                    }
                     StoreOut::Job { id, job } => {
                         let done = run(job, self.free_bytes);
                         if let StoreJobOutput::Own(done) = done {
@@ -70,6 +77,16 @@ impl Fixture {
         let mut woken = Vec::new();
         self.partition.on_committed(&self.store, &mut woken);
         woken
+    }
+
+    fn write(&mut self, op: &Op) -> OpResult {
+        if let Op::Write { durability, .. } = op {
+            self.written.push(*durability);
+            if self.broken {
+                return Err(IoError { op: "write", path: "journal".into(), errno: 5, message: "broken".into() });
+            }
+        }
+        yes(op, self.free_bytes)
     }
 
     fn read(&mut self, spec: ReadSpec) -> Result<ReadOk<ReadPlan>, ReadError> {
@@ -192,9 +209,15 @@ fn leader_epochs_fence_and_divergence_is_told() {
     assert_eq!(unknown.code(), ErrorCode::UnknownLeaderEpoch);
     let same = fixture.read(ReadSpec { last_fetched_epoch: 3, ..spec(4) }).expect("no divergence");
     assert_eq!(same.diverging, None);
+    let behind = fixture.read(ReadSpec { last_fetched_epoch: 3, ..spec(2) }).expect("still within that epoch");
+    assert_eq!(behind.diverging, None);
     let parted = fixture.read(ReadSpec { last_fetched_epoch: 5, ..spec(4) }).expect("tells where");
     assert_eq!(parted.diverging, Some(EpochEnd { epoch: 3, end_offset: 4 }));
     assert!(matches!(parted.plan, ReadPlan::Empty), "F6: no records then");
+    fixture.partition.append(&mut fixture.store, NOW, &batch(None, 2), 6, Origin::Client).expect("room");
+    fixture.settle();
+    let beyond = fixture.read(ReadSpec { last_fetched_epoch: 3, ..spec(5) }).expect("tells where");
+    assert_eq!(beyond.diverging, Some(EpochEnd { epoch: 3, end_offset: 4 }), "epoch 3 ended before offset 5");
     assert_eq!(fixture.partition.offset_for_leader_epoch(3, -1), Ok(EpochEnd { epoch: 3, end_offset: 4 }));
     assert_eq!(fixture.partition.offset_for_leader_epoch(9, -1), Ok(EpochEnd::UNDEFINED));
     fixture.partition.set_leader_epoch(&fixture.store, 5);
@@ -229,6 +252,10 @@ fn delete_records_moves_the_start_up_to_the_high_watermark_and_producers_survive
     assert_eq!(low, 4);
     let (low, _) = fixture.partition.delete_records(&mut fixture.store, NOW, 2).expect("below the start is fine");
     assert_eq!(low, 4, "the log start never goes back");
+    let (low, _) = fixture.partition.delete_records(&mut fixture.store, NOW, 0).expect("0 is an offset");
+    assert_eq!(low, 4);
+    let below = fixture.partition.delete_records(&mut fixture.store, NOW, -2);
+    assert_eq!(below, Err(DeleteRecordsError::OutOfRange { offset: -2, high_watermark: 4 }));
     assert!(fixture.append(&batch(Some((5, 0, 0)), 4)).expect("known").duplicate);
     let cleanup_policy = CleanupPolicy { delete: false, compact: true };
     let mut compacted = Fixture::new(TopicConfig { cleanup_policy, ..TopicConfig::default() });
@@ -252,6 +279,148 @@ fn bug_redpanda_6606_list_offsets_answers_records_and_their_epochs() {
     assert_eq!(fixture.list(ListTarget::MaxTimestamp), listed(3, at(3), 3));
     assert_eq!(fixture.list(ListTarget::Timestamp(at(4))), ListedOffset::NONE, "nothing so young: -1, no error");
     assert_eq!(fixture.list(ListTarget::Tiered), ListedOffset::NONE);
+    fixture.settle();
+    fixture.partition.delete_records(&mut fixture.store, NOW, 2).expect("below the high watermark");
+    let found = |offset| Some(TimestampOffset { offset, timestamp_ms: at(offset) });
+    let late = fixture.partition.listed(&fixture.store, found(1));
+    assert_eq!(late, ListedOffset::NONE, "deleted while the search ran");
+    assert_eq!(fixture.partition.listed(&fixture.store, found(2)), listed(2, at(2), 3));
+}
+
+#[test]
+fn a_commit_wakes_whom_it_serves_and_going_offline_wakes_all_once() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    let mut woken = Vec::new();
+    fixture.partition.watch(Isolation::ReadUncommitted, 1, 7, &mut woken);
+    fixture.partition.watch(Isolation::ReadUncommitted, 0, 8, &mut woken);
+    fixture.partition.unwatch(8);
+    fixture.append(&batch(None, 1)).expect("room");
+    assert_eq!(fixture.settle(), [0u64; 0], "7 waits for offset 1, 8 no longer waits");
+    fixture.broken = true;
+    fixture.append(&batch(None, 1)).expect("nobody knows yet");
+    assert_eq!(fixture.settle(), [7]);
+    fixture.partition.watch(Isolation::ReadUncommitted, 1, 9, &mut woken);
+    assert_eq!(fixture.settle(), [0u64; 0], "who comes later has been told by its read");
+    assert!(woken.is_empty());
+    assert!(matches!(fixture.append(&batch(None, 1)), Err(AppendError::Offline(_))));
+    let refused = fixture.partition.delete_records(&mut fixture.store, NOW, 0);
+    assert_eq!(refused, Err(DeleteRecordsError::Offline));
+}
+
+#[test]
+fn flush_messages_of_one_asks_for_durable_commits_and_more_does_not() {
+    for (flush_messages, wanted) in [(1, Durability::Durable), (1000, Durability::Written)] {
+        let mut fixture = Fixture::new(TopicConfig { flush_messages, ..TopicConfig::default() });
+        fixture.settle();
+        fixture.written.clear();
+        fixture.append(&batch(None, 1)).expect("room");
+        fixture.settle();
+        assert_eq!(fixture.written, [wanted], "flush.messages={flush_messages}");
+    }
+}
+
+#[test]
+fn retention_is_for_topics_whose_policy_deletes() {
+    for delete in [true, false] {
+        let cleanup_policy = CleanupPolicy { delete, compact: !delete };
+        let config = TopicConfig { cleanup_policy, retention_ms: 1000, segment_ms: 1000, ..TopicConfig::default() };
+        let mut fixture = Fixture::new(config);
+        fixture.append(&batch(None, 4)).expect("room");
+        fixture.settle();
+        let late = Now { mono_us: NOW.mono_us + 10_000_000, wall_ms: NOW.wall_ms + 10_000 };
+        for _ in 0..2 {
+            fixture.partition.tick(&mut fixture.store, late, 1_000_000);
+            fixture.settle_at(late);
+        }
+        let start = fixture.partition.marks(&fixture.store).log_start_offset;
+        assert_eq!(start, if delete { 4 } else { 0 });
+    }
+}
+
+#[test]
+fn known_producers_take_no_place_of_those_whose_beginning_was_refused() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    for id in 2..1100 {
+        fixture.append(&batch(Some((id, 0, 0)), 1)).expect("room");
+    }
+    fixture.free_bytes = 1000;
+    fixture.settle();
+    assert!(matches!(fixture.append(&batch(Some((1, 0, 0)), 1)), Err(AppendError::DiskLow(_))));
+    for id in 2..1100 {
+        assert!(matches!(fixture.append(&batch(Some((id, 0, 1)), 1)), Err(AppendError::DiskLow(_))));
+    }
+    fixture.free_bytes = 1 << 39;
+    fixture.settle_at(Now { mono_us: NOW.mono_us + 5_000_000, ..NOW });
+    let gap = SequenceError::OutOfOrder { producer_id: 1, expected: 0, got: 1 };
+    assert_eq!(fixture.append(&batch(Some((1, 0, 1)), 1)), Err(AppendError::Sequence(gap)));
+}
+
+#[test]
+fn a_beginning_that_was_made_good_is_forgotten_and_an_old_one_expires() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.free_bytes = 1000;
+    fixture.settle();
+    for id in [5, 6] {
+        assert!(matches!(fixture.append(&batch(Some((id, 0, 3)), 1)), Err(AppendError::DiskLow(_))));
+    }
+    fixture.free_bytes = 1 << 39;
+    let later = Now { mono_us: NOW.mono_us + 5_000_000, wall_ms: NOW.wall_ms + 5000 };
+    fixture.settle_at(later);
+    fixture.append(&batch(Some((5, 0, 3)), 1)).expect("the one that was refused");
+    fixture.partition.forget_idle_producers(0);
+    assert!(fixture.partition.producers().is_empty());
+    fixture.append(&batch(Some((5, 0, 9)), 1)).expect("of an expired producer any batch may be the first");
+    fixture.partition.tick(&mut fixture.store, later, 5001);
+    assert!(fixture.append(&batch(Some((6, 0, 4)), 1)).is_err(), "it is still on its way");
+    fixture.partition.tick(&mut fixture.store, later, 5000);
+    fixture.append(&batch(Some((6, 0, 4)), 1)).expect("its client gave up");
+}
+
+#[test]
+fn what_the_checkpoint_keeps_is_what_is_known() {
+    let mut fixture = Fixture::new(TopicConfig::default());
+    for id in 0..9 {
+        fixture.append(&batch(Some((id, 0, 0)), 2)).expect("room");
+    }
+    fixture.partition.set_leader_epoch(&fixture.store, 6);
+    fixture.partition.forget_idle_producers(8);
+    let (epochs, producers) = snapshot::decode(fixture.partition.aux()).expect("just written");
+    let starts: Vec<_> = epochs.entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect();
+    assert_eq!(starts, [(3, 0), (6, 18)]);
+    assert_eq!(producers.iter().map(|(id, _)| id).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!((fixture.partition.epochs(), fixture.partition.producers()), (&epochs, &producers));
+    let described = fixture.partition.describe_producers();
+    let first = ProducerDescription {
+        producer_id: 2,
+        producer_epoch: 0,
+        last_sequence: 1,
+        last_timestamp_ms: NOW.wall_ms + 1,
+        coordinator_epoch: -1,
+        current_txn_start_offset: -1,
+    };
+    assert_eq!((described.len(), described[0]), (7, first));
+}
+
+#[test]
+fn a_producer_without_batches_is_described_and_may_go_on_anywhere() {
+    let Fixture { mut store, partition, .. } = Fixture::new(TopicConfig::default());
+    let (epochs, mut producers) = <(EpochCache, ProducerStates)>::default();
+    producers.restore(5, ProducerEntry { epoch: 2, batches: Default::default(), last_used_ms: NOW.wall_ms });
+    let recovered = RecoveredLog {
+        key: partition.key(),
+        tp: partition.topic_partition(),
+        dir: Arc::from("t-0"),
+        log_start_offset: 0,
+        end_offset: 0,
+        aux: snapshot::encode(&epochs, &producers),
+        aux_end_offset: 0,
+        replay: Vec::new(),
+    };
+    let config = Arc::new(TopicConfig::default());
+    let mut partition = Partition::recover(&mut store, NOW, &recovered, 3, config).expect("a good snapshot");
+    let described = partition.describe_producers()[0];
+    assert_eq!((described.producer_epoch, described.last_sequence, described.last_timestamp_ms), (2, -1, -1));
+    partition.append(&mut store, NOW, &batch(Some((5, 2, 77)), 1), 3, Origin::Client).expect("nothing is known");
 }
 
 #[test]
@@ -285,7 +454,10 @@ fn a_batch_behind_a_refused_first_one_is_not_appended_before_it() {
 
 #[test]
 fn what_was_replayed_tells_duplicates_and_batches_without_a_sequence_tell_nothing() {
-    let Fixture { mut store, partition, .. } = Fixture::new(TopicConfig::default());
+    let mut fixture = Fixture::new(TopicConfig::default());
+    fixture.append(&batch(None, 16)).expect("room");
+    fixture.settle();
+    let Fixture { mut store, partition, .. } = fixture;
     let summary = |producer_id, base_offset, base_sequence| BatchSummary {
         base_offset,
         last_offset: base_offset + 2,
@@ -313,6 +485,11 @@ fn what_was_replayed_tells_duplicates_and_batches_without_a_sequence_tell_nothin
     assert_eq!(known, [(7, 7)]);
     let again = partition.append(&mut store, NOW, &batch(Some((7, 0, 5)), 3), 3, Origin::Client).expect("known");
     assert!(again.duplicate && (again.base_offset, again.last_offset) == (10, 12), "{again:?}");
+    let earliest = partition.list_offsets(&mut store, ListTarget::Earliest, Isolation::ReadUncommitted, -1);
+    let Ok(Listed::Ready(earliest)) = earliest else { panic!("{earliest:?}") };
+    assert_eq!((earliest.offset, earliest.leader_epoch), (0, -1), "nobody knows its epoch");
+    let found = partition.listed(&store, Some(TimestampOffset { offset: 1, timestamp_ms: 5 }));
+    assert_eq!((found.offset, found.leader_epoch), (1, -1));
 }
 
 #[test]

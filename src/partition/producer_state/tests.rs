@@ -128,6 +128,30 @@ fn too_many_producers_make_the_longest_idle_go() {
     assert_eq!(left, (0..70).collect::<Vec<_>>(), "the ids that were used last");
 }
 
+#[test]
+fn no_more_than_a_duplicate_can_ask_for_is_kept_of_what_is_durable() {
+    let mut log = Log::default();
+    assert!(log.states.is_empty());
+    for sequence in 0..20 {
+        assert_eq!(log.append(batch(7, 0, sequence, 1)), Ok(Verdict::Append));
+    }
+    assert!(!log.states.is_empty());
+    let (_, entry) = log.states.iter().next().expect("one producer");
+    assert_eq!(entry.batches.len(), BATCHES_KEPT + 1, "the newest may be taken back by a crash");
+}
+
+#[test]
+fn two_states_are_the_same_if_epoch_and_batches_are_whatever_the_clock_said() {
+    let state = |epoch, sequence, now_ms| {
+        let mut states = ProducerStates::default();
+        states.record(&batch(7, epoch, sequence, 1), 40, 0, 9, 40, now_ms);
+        states
+    };
+    assert_eq!(state(1, 5, 100), state(1, 5, 200));
+    assert_ne!(state(1, 5, 100), state(2, 5, 100));
+    assert_ne!(state(1, 5, 100), state(1, 6, 100));
+}
+
 /// The naive oracle: every batch ever appended, in order, and nothing clever.
 #[derive(Default)]
 struct Oracle {
