@@ -152,3 +152,29 @@ pub(crate) fn split(records: Vec<Record>) -> Vec<Vec<Record>> {
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of about so many bytes.
+    fn record(bytes: usize) -> Record {
+        let empty = Record::Offset { group: "g".into(), topic: "".into(), partition: 0, value: None };
+        let topic = "t".repeat(bytes - empty.approximate_bytes()).into();
+        Record::Offset { group: "g".into(), topic, partition: 0, value: None }
+    }
+
+    #[test]
+    fn a_part_takes_as_much_as_it_may_and_a_record_that_is_larger_goes_alone() {
+        let sizes = |records: &[usize]| {
+            let parts = split(records.iter().map(|bytes| record(*bytes)).collect());
+            parts.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        let half = CHUNK_MAX_BYTES / 2;
+        assert_eq!(sizes(&[]), [0usize; 0]);
+        assert_eq!(sizes(&[half, half]), [2]);
+        assert_eq!(sizes(&[half, half, 100, 100]), [2, 2]);
+        assert_eq!(sizes(&[half, half + 1, 100]), [1, 2]);
+        assert_eq!(sizes(&[CHUNK_MAX_BYTES + 1, 100]), [1, 1]);
+    }
+}

@@ -256,19 +256,18 @@ impl Group {
         }
     }
 
-    /// Reads the members' subscriptions; unknown when the group is no consumer group or one does not parse.
+    /// Reads the members' subscriptions; unknown when one does not parse. Means nothing in a group that is no consumer group.
     pub fn compute_subscribed(&mut self) {
-        self.subscribed = match (&self.protocol, &self.protocol_type) {
+        self.subscribed = match &self.protocol {
             _ if self.members.is_empty() => Some(BTreeSet::new()),
-            (Some(protocol), Some(kind)) if &**kind == CONSUMER => self
-                .members
-                .values()
-                .map(|m| subscription::topics(&m.metadata(protocol)))
-                .try_fold(BTreeSet::new(), |mut all, topics| {
+            Some(protocol) => self.members.values().map(|m| subscription::topics(&m.metadata(protocol))).try_fold(
+                BTreeSet::new(),
+                |mut all, topics| {
                     all.extend(topics?);
                     Some(all)
-                }),
-            _ => None,
+                },
+            ),
+            None => None,
         };
     }
 

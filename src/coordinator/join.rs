@@ -134,7 +134,6 @@ impl Group {
             protocols: join.protocols,
             awaiting_join: Some(token),
             awaiting_sync: None,
-            session_deadline_us: None,
             timer_at_us: None,
             ..old.clone()
         });
@@ -187,13 +186,7 @@ impl Group {
         let failed = self.take(&replaced.new_member_id).expect("it waits");
         self.disarm(cx, &failed);
         let (id, session_timeout_ms) = (replaced.old.id.clone(), replaced.old.session_timeout_ms);
-        self.insert(Member {
-            awaiting_join: None,
-            awaiting_sync: None,
-            session_deadline_us: None,
-            timer_at_us: None,
-            ..replaced.old
-        });
+        self.insert(Member { awaiting_join: None, timer_at_us: None, ..replaced.old });
         if was_leader {
             self.leader = Some(id.clone());
         }
@@ -358,4 +351,25 @@ fn uuid(prng: &mut Prng) -> String {
         low >> 48,
         low & 0xffff_ffff_ffff
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_says_that_it_is_random_and_the_rest_of_it_is() {
+        let mut prng = Prng::new(5);
+        let (mut always, mut ever) = (u128::MAX, 0);
+        for _ in 0..300 {
+            let text = uuid(&mut prng);
+            let dashes: Vec<usize> = text.match_indices('-').map(|(at, _)| at).collect();
+            assert_eq!((text.len(), dashes), (36, vec![8, 13, 18, 23]));
+            let bits = u128::from_str_radix(&text.replace('-', ""), 16).expect("hexadecimal");
+            always &= bits;
+            ever |= bits;
+        }
+        assert_eq!(always, 0x4000 << 64 | 1 << 63, "version 4, variant 1");
+        assert_eq!(!ever, 0xb000 << 64 | 1 << 62);
+    }
 }

@@ -33,9 +33,6 @@ impl Group {
         if commit.generation < 0 && self.state == GroupState::Empty {
             return Ok(());
         }
-        if commit.generation < 0 && commit.member_id.is_empty() && commit.group_instance_id.is_none() {
-            return Err(GroupError::UnknownMember);
-        }
         self.validate_member(&commit.member_id, commit.group_instance_id.as_ref())?;
         if commit.generation != self.generation {
             return Err(GroupError::IllegalGeneration);
@@ -151,11 +148,9 @@ impl Group {
     /// From when an offset's retention counts; none when it must stay.
     fn expiry_base_ms(&self, topic: &str, value: &OffsetValue) -> Option<i64> {
         match self.state {
-            GroupState::Empty if self.protocol_type.is_none() || self.state_since_ms < 0 => {
-                Some(value.commit_timestamp_ms)
-            }
+            GroupState::Empty if self.protocol_type.is_none() => Some(value.commit_timestamp_ms),
             GroupState::Empty => Some(self.state_since_ms.max(value.commit_timestamp_ms)),
-            GroupState::Stable if self.is_consumer_group() && self.subscribed.is_some() => {
+            GroupState::Stable if self.is_consumer_group() => {
                 (!self.is_subscribed(topic)).then_some(value.commit_timestamp_ms)
             }
             _ => None,

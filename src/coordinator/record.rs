@@ -95,3 +95,43 @@ impl MemberValue {
             + 32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_counts_every_name_note_and_byte_once() {
+        let value = OffsetValue {
+            offset: 1,
+            leader_epoch: 2,
+            metadata: "note".into(),
+            commit_timestamp_ms: 3,
+            expire_timestamp_ms: None,
+            topic_id: TopicId::ZERO,
+        };
+        let offset = |value| Record::Offset { group: "group".into(), topic: "topic-7".into(), partition: 0, value };
+        assert_eq!(offset(None).approximate_bytes(), 64 + 5 + 7);
+        assert_eq!(offset(Some(value)).approximate_bytes(), 64 + 5 + 7 + 4);
+        let member = MemberValue {
+            member_id: "0123456789".into(),
+            group_instance_id: None,
+            client_id: "012345".into(),
+            client_host: "0123456".into(),
+            rebalance_timeout_ms: 1,
+            session_timeout_ms: 1,
+            subscription: Bytes::from(vec![0; 300]),
+            assignment: Bytes::from(vec![0; 2000]),
+        };
+        let value = GroupValue {
+            protocol_type: "consumer".into(),
+            generation: 1,
+            protocol: None,
+            leader: None,
+            current_state_timestamp_ms: -1,
+            members: vec![member.clone(), member],
+        };
+        let group = Record::Group { group: "group".into(), value: Some(Arc::new(value)) };
+        assert_eq!(group.approximate_bytes(), 64 + 5 + 2 * (10 + 6 + 7 + 300 + 2000 + 32));
+    }
+}

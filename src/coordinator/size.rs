@@ -63,7 +63,7 @@ pub fn added_bytes(command: &Command) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{CommitPartition, CommitTopic, Protocol, Token};
+    use crate::command::{CommitPartition, CommitTopic, Leave, Protocol, Sync, Token};
     use crate::config::GroupConfig;
     use crate::writes::Effects;
     use bytes::Bytes;
@@ -113,6 +113,49 @@ mod tests {
             let state = coordinator.state_bytes();
             assert!(state > 5000 * (number + 1) && state <= most, "{state} of {most}");
         }
+    }
+
+    #[test]
+    fn members_notes_assignments_and_ids_that_were_handed_out_are_counted_once() {
+        let mut coordinator = GroupCoordinator::new(GroupConfig::default(), 1);
+        let mut fx = Effects::default();
+        coordinator.finish_load(NOW, &mut fx);
+        coordinator.handle(NOW, commit("a", "a note"), Token(0), &mut fx);
+        let write = fx.writes.remove(0);
+        coordinator.on_committed(NOW, write.id, 0, &mut fx);
+        let of_notes = GROUP_BYTES + OFFSET_BYTES + 6;
+        assert_eq!(coordinator.state_bytes(), of_notes);
+        assert_eq!(added_bytes(&commit("a", "a note")), of_notes);
+        let Command::Join(new) = join("a", "") else { unreachable!() };
+        let unknown = Command::Join(Join { requires_known_member_id: true, ..new });
+        coordinator.handle(NOW, unknown, Token(1), &mut fx);
+        assert_eq!(coordinator.state_bytes(), of_notes + PENDING_MEMBER_BYTES);
+        coordinator.handle(NOW, join("a", ""), Token(2), &mut fx);
+        let of_member = MEMBER_BYTES + 5 + 5000;
+        assert_eq!(coordinator.state_bytes(), of_notes + PENDING_MEMBER_BYTES + of_member);
+        assert_eq!(added_bytes(&join("a", "")), GROUP_BYTES + of_member);
+
+        let id = coordinator.groups["a"].members.keys().next().expect("one member").clone();
+        let later = Now { mono_us: NOW.mono_us + 60_000_000, wall_ms: NOW.wall_ms + 60_000 };
+        coordinator.tick(later, &mut fx);
+        let sync = Command::Sync(Sync {
+            group: "a".into(),
+            generation: 1,
+            member_id: id.clone(),
+            group_instance_id: None,
+            protocol_type: None,
+            protocol_name: None,
+            assignments: vec![(id.clone(), Bytes::from(vec![2; 300])), ("gone".into(), Bytes::from(vec![2; 40]))],
+        });
+        assert_eq!(added_bytes(&sync), 340);
+        assert_eq!(added_bytes(&Command::ListGroups), 0);
+        coordinator.handle(later, sync, Token(3), &mut fx);
+        let write = fx.writes.remove(0);
+        coordinator.on_committed(later, write.id, 1, &mut fx);
+        assert_eq!(coordinator.state_bytes(), of_notes + of_member + 300, "the id that was not used is gone");
+        let leave = Command::Leave(Leave { group: "a".into(), members: vec![(id, None)] });
+        coordinator.handle(later, leave, Token(4), &mut fx);
+        assert_eq!(coordinator.state_bytes(), of_notes, "and the member with all it held");
     }
 
     #[test]

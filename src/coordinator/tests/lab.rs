@@ -81,6 +81,14 @@ impl Lab {
         true
     }
 
+    /// The newest write fails.
+    pub fn fail_newest(&mut self, error: WriteError) {
+        let write = self.waiting.pop_back().expect("something is on its way");
+        let mut fx = Effects::default();
+        self.coordinator.on_write_failed(self.now, write.id, error, &mut fx);
+        self.take(fx);
+    }
+
     pub fn send(&mut self, command: Command) -> Token {
         let token = Token(self.next_token);
         self.next_token += 1;

@@ -17,11 +17,17 @@ fn o1_who_may_commit() {
     assert_eq!(error(&mut lab, 3, "someone"), Some(GroupError::IllegalGeneration), "no such group");
     assert_eq!(error(&mut lab, -1, ""), None, "a simple group is made by its first commit");
     assert_eq!(lab.describe("g").expect("made").protocol_type.as_ref(), "");
+    assert_eq!(error(&mut lab, 0, ""), Some(GroupError::UnknownMember), "0 is a generation");
     let ids = lab.stable_group("g", 1);
     assert_eq!(error(&mut lab, -1, ""), Some(GroupError::UnknownMember), "not while it has members");
     assert_eq!(error(&mut lab, 1, "someone"), Some(GroupError::UnknownMember));
     assert_eq!(error(&mut lab, 2, &ids[0]), Some(GroupError::IllegalGeneration));
     assert_eq!(error(&mut lab, 0, &ids[0]), Some(GroupError::IllegalGeneration));
+    assert_eq!(
+        error(&mut lab, -1, &ids[0]),
+        Some(GroupError::IllegalGeneration),
+        "who names a member names its generation"
+    );
     assert_eq!(error(&mut lab, 1, &ids[0]), None);
 }
 
@@ -142,6 +148,10 @@ fn delete_groups_takes_everything_with_it_what_is_on_its_way_too() {
 
     let commit = lab.commit_as("g", -1, "", "v", 3);
     let token = lab.delete("g");
+    let twice = lab.delete("g");
+    assert_eq!(result(&mut lab, twice), Err(GroupError::GroupNotFound), "it is as good as gone");
+    let of_dead = Command::OffsetDelete(OffsetDelete { group: s("g"), topics: vec![] });
+    assert_eq!(lab.ask(of_dead), Reply::OffsetDelete(Err(GroupError::GroupNotFound)));
     while lab.commit_one() {}
     assert_eq!((lab.commit_error(commit), result(&mut lab, token)), (None, Ok(())));
     assert_eq!(lab.describe("g"), Err(GroupError::GroupNotFound));
@@ -191,14 +201,82 @@ fn o3_an_explicit_retention_and_a_simple_group_count_from_the_commit() {
     request.retention_ms = Some(DAY_MS as i64);
     lab.send(Command::OffsetCommit(request));
     lab.commit_as("g", -1, "", "usual", 2);
-    lab.advance_ms(DAY_MS + 600_000);
+    lab.advance_ms(DAY_MS - 1);
+    assert_eq!((lab.committed("g", "short"), lab.committed("g", "usual")), (1, 2));
+    lab.advance_ms(600_001);
     assert_eq!((lab.committed("g", "short"), lab.committed("g", "usual")), (-1, 2));
     lab.advance_ms(5 * DAY_MS);
     lab.commit_as("g", -1, "", "usual", 3);
     lab.advance_ms(5 * DAY_MS);
     assert_eq!(lab.committed("g", "usual"), 3);
+    lab.restart();
     lab.advance_ms(2 * DAY_MS + 600_000);
-    assert_eq!(lab.committed("g", "usual"), -1);
+    assert_eq!(lab.committed("g", "usual"), -1, "a restart is no commit");
+    assert_eq!(Durable::of(&lab.log), Durable::default());
+}
+
+#[test]
+fn o3_only_empty_groups_that_nobody_is_about_to_join_go_and_they_go_for_good() {
+    let mut lab = Lab::new();
+    let gone = lab.stable_group("gone", 1);
+    lab.leave("gone", &[(&gone[0], None)]).expect("left");
+    let ids = lab.stable_group("live", 1);
+    let new = Join { requires_known_member_id: true, session_timeout_ms: 1_800_000, ..join("soon", "") };
+    let token = lab.join(&new);
+    let id = lab.join_reply(token).member_id;
+    for _ in 0..100 {
+        lab.advance_ms(9_000);
+        assert_eq!(lab.heartbeat("live", 1, &ids[0]), Ok(()), "it has no offsets, but a member");
+    }
+    assert_eq!(lab.describe("gone"), Err(GroupError::GroupNotFound));
+    let stored = Durable::of(&lab.log);
+    assert_eq!(stored.groups.keys().map(|id| &**id).collect::<Vec<_>>(), ["live"]);
+    let token = lab.join(&Join { member_id: id, ..new });
+    assert!(lab.is_parked(token), "its id is good for the session it asked for");
+}
+
+#[test]
+fn o3_what_a_group_that_is_no_consumer_group_holds_stays_while_it_has_members() {
+    let config = GroupConfig { offsets_retention_ms: 60_000, ..GroupConfig::default() };
+    let mut lab = Lab::with(GroupConfig { offsets_retention_check_interval_ms: 1_000, ..config });
+    let token = lab.join(&Join { protocol_type: s("connect"), session_timeout_ms: 600_000, ..join("c", "") });
+    lab.advance_ms(3_000);
+    let id = lab.join_reply(token).member_id.to_string();
+    let sync = lab.sync("c", 1, &id, &[]);
+    assert!(lab.assignment(sync).is_ok());
+    lab.commit_as("c", 1, &id, "anything", 5);
+    lab.advance_ms(120_000);
+    assert_eq!(lab.committed("c", "anything"), 5);
+}
+
+#[test]
+fn offset_delete_writes_only_what_takes_something_away() {
+    let mut lab = Lab::new();
+    let delete = |topics: &[(&str, i32)]| {
+        let one = |partition| vec![PartitionResult { partition, error: None }];
+        let topics = topics.iter().map(|(topic, partition)| (s(topic), one(*partition))).collect();
+        Command::OffsetDelete(OffsetDelete { group: s("g"), topics })
+    };
+    lab.commit_as("g", -1, "", "there", 1);
+    let before = lab.log.len();
+    assert!(matches!(lab.ask(delete(&[("there", 5), ("nowhere", 0)])), Reply::OffsetDelete(Ok(_))));
+    assert_eq!(lab.log.len(), before);
+    lab.auto_commit = false;
+    lab.commit_as("g", -1, "", "coming", 2);
+    assert!(matches!(lab.ask(delete(&[("coming", 5), ("nowhere", 0)])), Reply::OffsetDelete(Ok(_))));
+    assert_eq!(lab.waiting.len(), 1);
+    lab.send(delete(&[("coming", 0)]));
+    assert_eq!(lab.waiting.len(), 2, "it would stand behind the deletion else");
+    while lab.commit_one() {}
+    assert_eq!((lab.committed("g", "coming"), lab.committed("g", "there")), (-1, 1));
+    lab.auto_commit = true;
+    let gone = lab.stable_group("was", 1);
+    lab.leave("was", &[(&gone[0], None)]).expect("left");
+    lab.commit_as("was", -1, "", "t", 3);
+    let of_was =
+        OffsetDelete { group: s("was"), topics: vec![(s("t"), vec![PartitionResult { partition: 0, error: None }])] };
+    let Reply::OffsetDelete(Ok(topics)) = lab.ask(Command::OffsetDelete(of_was)) else { panic!("per partition") };
+    assert_eq!((topics[0].1[0].error, lab.committed("was", "t")), (None, -1), "nobody is subscribed any more");
 }
 
 #[test]

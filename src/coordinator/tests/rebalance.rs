@@ -250,6 +250,13 @@ fn g6_a_static_member_comes_back_without_a_rebalance_and_fences_its_old_id() {
             assert_eq!((reply.leader, reply.members.len()), (leader.clone(), 0), "an old client must not assign");
         }
         assert_eq!(lab.state("g"), GroupState::Stable);
+        let new = Heartbeat {
+            group: s("g"),
+            generation: 1,
+            member_id: reply.member_id.clone(),
+            group_instance_id: Some(s(leader_instance)),
+        };
+        assert_eq!(lab.ask(Command::Heartbeat(new)), Reply::Heartbeat(Ok(())));
         let sync = lab.sync("g", 1, &reply.member_id, &[]);
         let expected = if leader_instance == "i1" { "one" } else { "two" };
         assert_eq!(lab.assignment(sync), Ok(expected.into()), "its assignment is kept");
@@ -418,4 +425,247 @@ fn a_second_join_or_sync_of_the_same_member_frees_the_first() {
     let second = lab.sync("g", 2, follower, &[]);
     assert_eq!(lab.assignment(first), Err(GroupError::RebalanceInProgress));
     assert!(lab.is_parked(second));
+}
+
+/// A stable group of one static member, `i1`; returns its id.
+fn stable_static(lab: &mut Lab, join: &Join) -> String {
+    let token = lab.join(join);
+    lab.advance_ms(3_000);
+    let reply = lab.join_reply(token);
+    let id = reply.member_id.to_string();
+    let sync = lab.sync("g", reply.generation, &id, &[(&id, "all")]);
+    assert!(lab.assignment(sync).is_ok());
+    id
+}
+
+#[test]
+fn g4_votes_outweigh_the_leaders_own_preference() {
+    let mut lab = Lab::new();
+    let tokens = [["a", "b"], ["b", "a"], ["b", "a"]].map(|names| {
+        let protocols = names.iter().map(|name| protocol(name, &["t"])).collect();
+        lab.join(&Join { protocols, ..join("g", "") })
+    });
+    lab.advance_ms(6_000);
+    let replies = tokens.map(|token| lab.join_reply(token));
+    assert_eq!(replies[0].leader, replies[0].member_id);
+    assert!(replies.iter().all(|reply| reply.protocol_name.as_deref() == Some("b")), "{replies:?}");
+}
+
+#[test]
+fn g4_while_all_have_left_but_one_is_expected_the_group_keeps_its_type() {
+    let mut lab = Lab::new();
+    let ids = lab.stable_group("g", 1);
+    let new = Join { requires_known_member_id: true, ..join("g", "") };
+    let token = lab.join(&new);
+    let expected = lab.join_reply(token).member_id;
+    assert_eq!(lab.leave("g", &[(&ids[0], None)]), Ok(vec![None]));
+    assert_eq!(lab.state("g"), GroupState::PreparingRebalance);
+    let token = lab.join(&Join { protocol_type: s("connect"), ..join("g", "") });
+    assert_eq!(lab.join_reply(token).error, Some(GroupError::InconsistentProtocol));
+    let token = lab.join(&Join { member_id: expected, ..new });
+    assert_eq!(lab.join_reply(token).generation, 2);
+}
+
+#[test]
+fn g4_other_protocols_before_the_leader_has_synced_rebalance() {
+    let mut lab = Lab::new();
+    let tokens = [0, 1].map(|_| lab.join(&join("g", "")));
+    lab.advance_ms(6_000);
+    let ids = tokens.map(|token| lab.join_reply(token).member_id);
+    let token = lab.join(&join("g", &ids[1]));
+    assert_eq!(lab.join_reply(token).generation, 1, "a lost answer is repeated");
+    let token = lab.join(&Join { protocols: vec![protocol("range", &["u"])], ..join("g", &ids[1]) });
+    assert!(lab.is_parked(token));
+    assert_eq!(lab.state("g"), GroupState::PreparingRebalance);
+}
+
+#[test]
+fn what_the_members_of_a_group_may_hold_together_is_limited_to_the_byte() {
+    use crate::config::GROUP_PROTOCOLS_MAX_BYTES;
+    let mut lab = Lab::new();
+    let large = |member_id: &str, bytes: usize| {
+        let metadata = bytes::Bytes::from(vec![0; bytes - "range".len()]);
+        Join { protocols: vec![Protocol { name: s("range"), metadata }], ..join("g", member_id) }
+    };
+    let most = GROUP_PROTOCOLS_MAX_BYTES;
+    let first = lab.join(&large("", most - 1000));
+    let second = lab.join(&large("", 1001));
+    assert_eq!(lab.join_reply(second).error, Some(GroupError::GroupFull));
+    let second = lab.join(&large("", 1000));
+    lab.advance_ms(6_000);
+    let ids = [first, second].map(|token| lab.join_reply(token).member_id);
+    let again = lab.join(&large(&ids[0], most - 1000));
+    assert_eq!(lab.join_reply(again).error, None, "what it holds already is not counted twice");
+    let more = lab.join(&large(&ids[0], most - 999));
+    assert_eq!(lab.join_reply(more).error, Some(GroupError::GroupFull));
+    let changed = lab.join(&large(&ids[1], 900));
+    assert!(lab.is_parked(changed));
+    let more = lab.join(&large(&ids[0], most - 900));
+    assert_eq!(lab.join_reply(more).error, None, "the other one holds less now");
+}
+
+#[test]
+fn g5_a_rebalance_timeout_of_zero_leaves_no_time_to_sync() {
+    let mut lab = Lab::new();
+    let token = lab.join(&Join { rebalance_timeout_ms: 0, ..join("g", "") });
+    lab.advance_ms(3_000);
+    let reply = lab.join_reply(token);
+    assert_eq!(reply.generation, 1);
+    assert_eq!(lab.heartbeat("g", 1, &reply.member_id), Err(GroupError::UnknownMember), "0 is not -1");
+}
+
+#[test]
+fn g1_a_rebalance_that_ends_early_shortens_no_later_one() {
+    let mut lab = Lab::new();
+    let patient = |member_id: &str| Join { session_timeout_ms: 600_000, ..join("g", member_id) };
+    let tokens = [0, 1].map(|_| lab.join(&patient("")));
+    lab.advance_ms(6_000);
+    let replies = tokens.map(|token| lab.join_reply(token));
+    let leader = replies[0].leader.to_string();
+    let follower = replies.iter().find(|reply| *reply.member_id != *leader).expect("two").member_id.to_string();
+    let syncs = [lab.sync("g", 1, &follower, &[]), lab.sync("g", 1, &leader, &[])];
+    assert!(syncs.into_iter().all(|token| lab.assignment(token).is_ok()));
+    let tokens = [lab.join(&patient(&leader)), lab.join(&patient(&follower))];
+    assert_eq!(tokens.map(|token| lab.join_reply(token).generation), [2, 2]);
+    lab.advance_ms(30_000);
+    let newcomer = lab.join(&patient(""));
+    let again = lab.join(&patient(&leader));
+    lab.advance_ms(59_000);
+    assert!(lab.is_parked(newcomer) && lab.is_parked(again), "the follower has a minute to come back");
+    let last = lab.join(&patient(&follower));
+    assert_eq!([newcomer, again, last].map(|token| lab.join_reply(token).generation), [3, 3, 3]);
+    lab.advance_ms(59_000);
+    assert_eq!(lab.heartbeat("g", 3, &follower), Ok(()), "and a minute to sync");
+    lab.advance_ms(1_000);
+    assert_eq!(lab.heartbeat("g", 3, &follower), Err(GroupError::UnknownMember));
+}
+
+#[test]
+fn nothing_is_due_for_who_has_left() {
+    let mut lab = Lab::new();
+    let before = lab.coordinator.next_deadline_us();
+    let ids = lab.stable_group("g", 1);
+    assert_ne!(lab.coordinator.next_deadline_us(), before);
+    lab.leave("g", &[(&ids[0], None)]).expect("left");
+    assert_eq!(lab.coordinator.next_deadline_us(), before, "only the search for what has expired");
+}
+
+#[test]
+fn g6_who_came_back_is_known_by_what_it_says_now() {
+    let mut lab = Lab::new();
+    stable_static(&mut lab, &static_join("g", "", "i1"));
+    let moved = Join {
+        client_id: s("other"),
+        client_host: s("/10.0.0.9"),
+        rebalance_timeout_ms: 90_000,
+        session_timeout_ms: 100_000,
+        ..static_join("g", "", "i1")
+    };
+    let token = lab.join(&moved);
+    let id = lab.join_reply(token).member_id;
+    let described = lab.describe("g").expect("there").members.remove(0);
+    assert_eq!((&*described.client_id, &*described.client_host), ("other", "/10.0.0.9"));
+    let stored = Durable::of(&lab.log);
+    let stored = &stored.groups["g"].members[0];
+    assert_eq!((stored.rebalance_timeout_ms, stored.session_timeout_ms), (90_000, 100_000));
+    lab.advance_ms(99_999);
+    assert_eq!(lab.state("g"), GroupState::Stable);
+    let newcomer = lab.join(&join("g", ""));
+    let beat = Heartbeat { group: s("g"), generation: 1, member_id: id, group_instance_id: Some(s("i1")) };
+    assert_eq!(lab.ask(Command::Heartbeat(beat)), Reply::Heartbeat(Err(GroupError::RebalanceInProgress)));
+    lab.advance_ms(80_000);
+    assert!(lab.is_parked(newcomer), "the other one has 90 seconds to come back");
+    lab.advance_ms(10_000);
+    assert!(!lab.is_parked(newcomer));
+}
+
+#[test]
+fn g6_a_rebalance_that_begins_meanwhile_answers_who_came_back_itself() {
+    let mut lab = Lab::new();
+    let tokens = [lab.join(&static_join("g", "", "i1")), lab.join(&join("g", ""))];
+    lab.advance_ms(6_000);
+    let replies = tokens.map(|token| lab.join_reply(token));
+    let other = replies[1].member_id.to_string();
+    let syncs = replies.each_ref().map(|reply| lab.sync("g", 1, &reply.member_id, &[]));
+    assert!(syncs.into_iter().all(|token| lab.assignment(token).is_ok()));
+    lab.auto_commit = false;
+    let back = lab.join(&static_join("g", "", "i1"));
+    let newcomer = lab.join(&join("g", ""));
+    lab.commit_one();
+    assert!(lab.is_parked(back), "generation 1 is over");
+    let again = lab.join(&join("g", &other));
+    assert_eq!([back, newcomer, again].map(|token| lab.join_reply(token).generation), [2, 2, 2]);
+}
+
+#[test]
+fn g6_who_came_back_twice_and_was_not_stored_waits_for_nothing() {
+    let mut lab = Lab::new();
+    stable_static(&mut lab, &static_join("g", "", "i1"));
+    lab.auto_commit = false;
+    let first = lab.join(&static_join("g", "", "i1"));
+    let second = lab.join(&static_join("g", "", "i1"));
+    assert_eq!(lab.join_reply(first).error, Some(GroupError::FencedInstance));
+    lab.fail_one(WriteError::Unavailable);
+    lab.fail_one(WriteError::Unavailable);
+    assert_eq!(lab.join_reply(second).error, Some(GroupError::NotAvailable));
+    let newcomer = lab.join(&join("g", ""));
+    assert!(lab.is_parked(newcomer), "the static member has not come back yet");
+}
+
+#[test]
+fn g6_while_no_static_member_comes_back_the_generation_stays() {
+    let mut lab = Lab::new();
+    let lasting = Join { session_timeout_ms: 1_000_000, ..static_join("g", "", "i1") };
+    let tokens = [lab.join(&lasting), lab.join(&join("g", ""))];
+    lab.advance_ms(6_000);
+    let replies = tokens.map(|token| lab.join_reply(token));
+    assert_eq!(lab.leave("g", &[(&replies[1].member_id, None)]), Ok(vec![None]));
+    lab.advance_ms(200_000);
+    assert_eq!(lab.state("g"), GroupState::PreparingRebalance);
+    let beat = Heartbeat {
+        group: s("g"),
+        generation: 1,
+        member_id: replies[0].member_id.clone(),
+        group_instance_id: Some(s("i1")),
+    };
+    assert_eq!(lab.ask(Command::Heartbeat(beat)), Reply::Heartbeat(Err(GroupError::RebalanceInProgress)));
+}
+
+#[test]
+fn kip_559_a_sync_that_names_another_protocol_is_refused() {
+    let mut lab = Lab::new();
+    let ids = lab.stable_group("g", 1);
+    for (protocol_type, protocol_name, error) in [
+        (Some("consumer"), Some("range"), None),
+        (Some("connect"), Some("range"), Some(GroupError::InconsistentProtocol)),
+        (Some("consumer"), Some("sticky"), Some(GroupError::InconsistentProtocol)),
+        (None, Some("sticky"), Some(GroupError::InconsistentProtocol)),
+    ] {
+        let reply = lab.ask(Command::Sync(Sync {
+            group: s("g"),
+            generation: 1,
+            member_id: s(&ids[0]),
+            group_instance_id: None,
+            protocol_type: protocol_type.map(s),
+            protocol_name: protocol_name.map(s),
+            assignments: vec![],
+        }));
+        let Reply::Sync(result) = reply else { panic!("{reply:?}") };
+        assert_eq!(result.err(), error, "{protocol_type:?} {protocol_name:?}");
+    }
+}
+
+#[test]
+fn an_assignment_that_fails_after_its_generation_has_passed_disturbs_nobody() {
+    let mut lab = Lab::new();
+    let token = lab.join(&join("g", ""));
+    lab.advance_ms(3_000);
+    let id = lab.join_reply(token).member_id.to_string();
+    lab.auto_commit = false;
+    lab.sync("g", 1, &id, &[(&id, "old")]);
+    let newcomer = lab.join(&join("g", ""));
+    let again = lab.join(&join("g", &id));
+    assert_eq!((lab.join_reply(again).generation, lab.join_reply(newcomer).generation), (2, 2));
+    lab.fail_one(WriteError::Unavailable);
+    assert_eq!(lab.state("g"), GroupState::CompletingRebalance);
 }
