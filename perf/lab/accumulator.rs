@@ -5,11 +5,12 @@
 //!   append(record) ─► queue of its partition ─► ready(now): brokers ─► drain(broker): batches ─► complete | retry
 //! ```
 //!
-//! Time is an argument, in nanoseconds; like Java's client it counts `linger.ms` in whole milliseconds.
+//! Time is an argument, in nanoseconds; like Java's client it counts `linger.ms` in whole milliseconds. By librdkafka's
+//! rules partitions do not take each other along, each request has one batch, and sizes count before compression.
 //! Must never touch: sockets, clocks.
 
-use crate::lab::scenario::{CompressionType, ProducerSettings};
-use crate::lab::sticky::Sticky;
+use crate::lab::scenario::{ClientKind, CompressionType, ProducerSettings};
+use crate::lab::sticky::{Sticky, TimedSticky, crc32};
 use bytes::Bytes;
 use coretide_client::partitioner::partition_of_key;
 use coretide_log::batch::HEADER_BYTES;
@@ -26,6 +27,10 @@ const RATIO_IMPROVING_STEP: f64 = 0.005;
 const RATIO_DETERIORATE_STEP: f64 = 0.05;
 /// Kafka's upper bound of what a record needs beside key and value.
 const RECORD_OVERHEAD_MAX_BYTES: usize = 21;
+/// What a record without headers says of them.
+const NO_HEADERS_BYTES: usize = 1;
+/// What librdkafka thinks that a record may need beside key and value.
+const LIBRDKAFKA_OVERHEAD_MAX_BYTES: usize = 36;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// The codec of a batch.
@@ -85,10 +90,16 @@ pub struct Batch {
     pub attempts: u32,
     builder: Option<BatchBuilder>,
     encoded: Bytes,
-    created_ms: u64,
-    last_attempt_ms: u64,
+    /// What its compressed size is estimated by: the topic's ratio when it was opened.
+    ratio: Option<f64>,
+    /// The bytes that it may have: more than `batch.size` for a record that is larger than that.
+    limit_bytes: usize,
+    /// A record did not fit: it takes no more, not even smaller ones.
+    closed: bool,
+    created_ns: u64,
     retry_at_ms: Option<u64>,
     sequence: Option<i32>,
+    /// What it takes of `buffer.memory`.
     reserved_bytes: u64,
 }
 
@@ -103,8 +114,19 @@ impl Batch {
         self.intended_ns.len() as u64
     }
 
-    fn plain_bytes(&self) -> usize {
-        self.builder.as_ref().map_or(self.encoded.len(), BatchBuilder::plain_bytes)
+    /// What it will take on the wire, as far as one can know before it is compressed.
+    fn estimated_bytes(&self) -> usize {
+        let Some(builder) = &self.builder else { return self.encoded.len() };
+        let plain = builder.plain_bytes();
+        match self.ratio {
+            None => plain,
+            Some(ratio) => HEADER_BYTES + ((plain - HEADER_BYTES) as f64 * ratio * COMPRESSION_SAFETY) as usize,
+        }
+    }
+
+    /// True if it takes no more. One that a single large record has filled is not full: it lingers.
+    fn is_full(&self) -> bool {
+        self.closed || self.builder.is_none() || self.estimated_bytes() >= self.limit_bytes
     }
 }
 
@@ -126,6 +148,8 @@ struct Queue {
     in_flight: BTreeSet<i32>,
     /// A batch is on its way and no other may be (`max.in.flight.requests.per.connection` = 1).
     muted: bool,
+    /// It has had a batch.
+    used: bool,
 }
 
 #[derive(Debug)]
@@ -133,6 +157,7 @@ struct Topic {
     first_partition: usize,
     partitions: usize,
     sticky: Sticky,
+    timed: TimedSticky,
     ratio: f64,
 }
 
@@ -162,6 +187,8 @@ pub struct Accumulator {
     nodes: Vec<Node>,
     node_of: Vec<usize>,
     free_bytes: u64,
+    /// Records that were taken and are neither acknowledged nor given up.
+    held_records: u64,
     exhausted: bool,
     flushing: bool,
     rng: Prng,
@@ -176,7 +203,8 @@ impl Accumulator {
             .iter()
             .map(|&partitions| {
                 let sticky = Sticky::new(settings.batch_size);
-                let topic = Topic { first_partition, partitions, sticky, ratio: 1.0 };
+                let timed = TimedSticky::new(settings.sticky_linger_ms * NS_PER_MS);
+                let topic = Topic { first_partition, partitions, sticky, timed, ratio: 1.0 };
                 first_partition += partitions;
                 topic
             })
@@ -191,6 +219,7 @@ impl Accumulator {
             nodes: Vec::new(),
             node_of: Vec::new(),
             free_bytes: settings.buffer_memory,
+            held_records: 0,
             exhausted: false,
             flushing: false,
             rng: Prng::new(seed),
@@ -223,6 +252,7 @@ impl Accumulator {
         }
         for batch in &failed {
             self.free_bytes += batch.reserved_bytes;
+            self.held_records -= batch.records();
         }
         failed
     }
@@ -237,22 +267,29 @@ impl Accumulator {
         self.queues.iter().all(|queue| queue.batches.is_empty())
     }
 
+    fn is_librdkafka(&self) -> bool {
+        self.settings.kind == ClientKind::Librdkafka
+    }
+
     /// Takes a record.
     pub fn append(&mut self, now_ns: u64, record: &NewRecord<'_>) -> Appended {
-        let partition = self.partition_for(record);
-        let now_ms = now_ns / NS_PER_MS;
-        let appended = match self.append_to_last(partition, record) {
-            Some(bytes) => (bytes, false),
-            None => match self.open_batch(partition, now_ms, record) {
-                Some(bytes) => (bytes, true),
-                None => {
-                    self.exhausted = true;
-                    return Appended::NoMemory;
-                }
-            },
+        if self.is_librdkafka() {
+            return self.append_to_queue(now_ns, record);
+        }
+        let mut partition = self.partition_for(record);
+        let mut appended = self.append_to_last(partition, record);
+        if appended.is_none() && self.move_on(record, partition) {
+            // The batch that has just been closed was all that held the switch up.
+            partition = self.partition_for(record);
+            appended = self.append_to_last(partition, record);
+        }
+        let opened = appended.is_none();
+        let Some(bytes) = appended.or_else(|| self.open_batch(partition, now_ns, record)) else {
+            self.exhausted = true;
+            return Appended::NoMemory;
         };
         self.exhausted = false;
-        let (bytes, opened) = appended;
+        self.held_records += 1;
         let full = self.is_full(partition);
         let wake = opened || full || self.queues[partition].batches.len() > 1;
         if record.key.is_none() {
@@ -262,39 +299,56 @@ impl Accumulator {
         Appended::Queued { wake }
     }
 
+    /// librdkafka's way: what the queue would be cut into when it is sent is cut at once.
+    fn append_to_queue(&mut self, now_ns: u64, record: &NewRecord<'_>) -> Appended {
+        let bytes = (record.key.map_or(0, <[u8]>::len) + record.value.len()) as u64;
+        if self.held_records >= self.settings.queue_max_messages || self.free_bytes < bytes {
+            return Appended::NoMemory;
+        }
+        let topic = &mut self.topics[record.topic];
+        let place = match record.key {
+            Some(key) if !key.is_empty() => crc32(key) as usize % topic.partitions,
+            _ => topic.timed.current(now_ns, topic.partitions, &mut self.rng),
+        };
+        let partition = topic.first_partition + place;
+        let first = self.queues[partition].batches.is_empty();
+        if self.append_to_last(partition, record).is_none() {
+            let limit_bytes = self.settings.batch_size.min(self.settings.max_request_size) as usize;
+            self.push_batch(partition, now_ns, record, None, limit_bytes);
+        }
+        self.free_bytes -= bytes;
+        self.held_records += 1;
+        if let Some(last) = self.queues[partition].batches.back_mut() {
+            last.reserved_bytes += bytes;
+        }
+        Appended::Queued { wake: first || self.is_due(&self.queues[partition], now_ns) }
+    }
+
     fn partition_for(&mut self, record: &NewRecord<'_>) -> usize {
         let topic = &mut self.topics[record.topic];
         if let Some(key) = record.key {
             return topic.first_partition + partition_of_key(key, topic.partitions) as usize;
         }
-        let first = topic.first_partition;
-        let current = first + topic.sticky.current(topic.partitions, &mut self.rng);
+        let current = topic.first_partition + topic.sticky.current(topic.partitions, &mut self.rng);
+        self.move_on(record, current);
+        let topic = &mut self.topics[record.topic];
+        topic.first_partition + topic.sticky.current(topic.partitions, &mut self.rng)
+    }
+
+    /// Makes up for a switch of partitions that only waited for the current one's last batch; true if there was one.
+    fn move_on(&mut self, record: &NewRecord<'_>, current: usize) -> bool {
         let full = self.is_full(current);
         let topic = &mut self.topics[record.topic];
-        topic.sticky.moved_on(full, topic.partitions, &mut self.rng);
-        first + topic.sticky.current(topic.partitions, &mut self.rng)
+        record.key.is_none() && topic.sticky.moved_on(full, topic.partitions, &mut self.rng)
     }
 
     /// True if the partition's last batch takes no more, or there is none.
     fn is_full(&self, partition: usize) -> bool {
-        match self.queues[partition].batches.back() {
-            Some(last) => last.builder.is_none() || self.estimated_bytes(last) >= self.batch_bytes(),
-            None => true,
-        }
+        self.queues[partition].batches.back().is_none_or(Batch::is_full)
     }
 
     fn batch_bytes(&self) -> usize {
         self.settings.batch_size.max(1) as usize
-    }
-
-    /// What a batch will take on the wire, as far as one can know before it is compressed.
-    fn estimated_bytes(&self, batch: &Batch) -> usize {
-        let plain = batch.plain_bytes();
-        if self.compression.codec == Codec::None || batch.builder.is_none() {
-            return plain;
-        }
-        let ratio = self.topic_of(batch.partition).ratio;
-        HEADER_BYTES + ((plain - HEADER_BYTES) as f64 * ratio * COMPRESSION_SAFETY) as usize
     }
 
     fn topic_of(&self, partition: usize) -> &Topic {
@@ -304,24 +358,50 @@ impl Accumulator {
 
     /// Appends to the partition's open batch if there is one with room. Gives the bytes it grew by.
     fn append_to_last(&mut self, partition: usize, record: &NewRecord<'_>) -> Option<u64> {
-        let last = self.queues[partition].batches.back()?;
+        let last = self.queues[partition].batches.back_mut()?;
         let builder = last.builder.as_ref()?;
-        let room = self.batch_bytes();
-        let estimated = self.estimated_bytes(last);
-        let bytes = record_bytes(builder.record_count(), record.key, record.value);
-        if estimated >= room || estimated + bytes > room {
+        let next_bytes = match self.settings.kind {
+            ClientKind::Java => record_bytes(builder, record),
+            ClientKind::Librdkafka => {
+                LIBRDKAFKA_OVERHEAD_MAX_BYTES + record.key.map_or(0, <[u8]>::len) + record.value.len()
+            }
+        };
+        let most = match self.settings.kind {
+            ClientKind::Java => i32::MAX,
+            ClientKind::Librdkafka => i32::try_from(self.settings.batch_num_messages).unwrap_or(i32::MAX),
+        };
+        let fits = builder.record_count() < most && last.estimated_bytes() + next_bytes <= last.limit_bytes;
+        if last.is_full() || !fits {
+            last.closed = true;
             return None;
         }
-        let last = self.queues[partition].batches.back_mut()?;
         Some(push(last, record))
     }
 
     /// Begins a batch if there is memory for it. Gives the bytes it has.
-    fn open_batch(&mut self, partition: usize, now_ms: u64, record: &NewRecord<'_>) -> Option<u64> {
-        let key_bytes = record.key.map_or(0, <[u8]>::len);
-        let upper_bound = HEADER_BYTES + RECORD_OVERHEAD_MAX_BYTES + key_bytes + record.value.len();
-        let reserved_bytes = self.batch_bytes().max(upper_bound) as u64;
-        self.free_bytes = self.free_bytes.checked_sub(reserved_bytes)?;
+    fn open_batch(&mut self, partition: usize, now_ns: u64, record: &NewRecord<'_>) -> Option<u64> {
+        let upper_bound =
+            HEADER_BYTES + RECORD_OVERHEAD_MAX_BYTES + key_value_bytes(record.key, record.value) + NO_HEADERS_BYTES;
+        let limit_bytes = self.batch_bytes().max(upper_bound);
+        self.free_bytes = self.free_bytes.checked_sub(limit_bytes as u64)?;
+        let compressed = self.compression.codec != Codec::None;
+        let ratio = compressed.then(|| self.topic_of(partition).ratio);
+        let bytes = self.push_batch(partition, now_ns, record, ratio, limit_bytes);
+        if let Some(batch) = self.queues[partition].batches.back_mut() {
+            batch.reserved_bytes = limit_bytes as u64;
+        }
+        Some(bytes)
+    }
+
+    /// Begins a batch. Gives the bytes it has.
+    fn push_batch(
+        &mut self,
+        partition: usize,
+        now_ns: u64,
+        record: &NewRecord<'_>,
+        ratio: Option<f64>,
+        limit_bytes: usize,
+    ) -> u64 {
         let mut batch = Batch {
             partition,
             intended_ns: self.spare.pop().unwrap_or_default(),
@@ -329,41 +409,70 @@ impl Accumulator {
             attempts: 0,
             builder: Some(BatchBuilder::new(self.compression)),
             encoded: Bytes::new(),
-            created_ms: now_ms,
-            last_attempt_ms: now_ms,
+            ratio,
+            limit_bytes,
+            closed: false,
+            created_ns: now_ns,
             retry_at_ms: None,
             sequence: None,
-            reserved_bytes,
+            reserved_bytes: 0,
         };
         push(&mut batch, record);
-        let bytes = batch.plain_bytes() as u64;
+        let bytes = batch.estimated_bytes() as u64;
         self.queues[partition].batches.push_back(batch);
-        Some(bytes)
+        self.queues[partition].used = true;
+        bytes
+    }
+
+    /// When a batch has waited for long enough, in nanoseconds.
+    fn due_ns(&self, batch: &Batch) -> u64 {
+        let linger_ns = self.settings.linger_ms * NS_PER_MS;
+        match (batch.retry_at_ms, self.settings.kind) {
+            (Some(at_ms), _) => at_ms * NS_PER_MS,
+            (None, ClientKind::Java) => batch.created_ns / NS_PER_MS * NS_PER_MS + linger_ns,
+            (None, ClientKind::Librdkafka) => batch.created_ns + linger_ns,
+        }
+    }
+
+    /// True if the oldest batch of a queue should leave, if only something does not hold it back.
+    fn is_due(&self, queue: &Queue, now_ns: u64) -> bool {
+        let Some(first) = queue.batches.front() else { return false };
+        let enough = self.is_librdkafka()
+            && (first.records() >= u64::from(self.settings.batch_num_messages)
+                || first.payload_bytes >= u64::from(self.settings.batch_size));
+        let full = queue.batches.len() > 1 || first.is_full() || enough;
+        full || self.exhausted || self.flushing || self.due_ns(first) <= now_ns
+    }
+
+    /// When somebody who sleeps until a time wakes up: both clients sleep for whole milliseconds.
+    fn wake_ns(&self, now_ns: u64, due_ns: u64) -> u64 {
+        match self.settings.kind {
+            // Its clock's milliseconds are what is counted, from wherever in one of them it is.
+            ClientKind::Java => now_ns + due_ns.saturating_sub(now_ns / NS_PER_MS * NS_PER_MS),
+            ClientKind::Librdkafka => now_ns + due_ns.saturating_sub(now_ns).next_multiple_of(NS_PER_MS),
+        }
     }
 
     /// Which brokers could be sent something now.
     pub fn ready(&mut self, now_ns: u64) -> Ready {
-        let now_ms = now_ns / NS_PER_MS;
         let mut ready = vec![false; self.nodes.len()];
-        let mut next_ms: Option<u64> = None;
+        let mut next_ns: Option<u64> = None;
         for (partition, queue) in self.queues.iter().enumerate() {
             let Some(first) = queue.batches.front() else { continue };
             let node = self.node_of[partition];
             if ready[node] || queue.muted {
                 continue;
             }
-            let due_ms = first.retry_at_ms.unwrap_or(first.last_attempt_ms + self.settings.linger_ms);
-            let backing_off = first.retry_at_ms.is_some_and(|at| at > now_ms);
-            let full = queue.batches.len() > 1 || self.is_full(partition);
-            if !backing_off && (full || self.exhausted || self.flushing || due_ms <= now_ms) {
+            if !is_backing_off(first, now_ns) && self.is_due(queue, now_ns) {
                 ready[node] = true;
             } else {
-                next_ms = Some(next_ms.map_or(due_ms, |next| next.min(due_ms)));
+                let at = self.wake_ns(now_ns, self.due_ns(first));
+                next_ns = Some(next_ns.map_or(at, |next| next.min(at)));
             }
         }
         let nodes = (0..ready.len()).filter(|&node| ready[node]).collect();
         self.update_stickiness();
-        Ready { nodes, next_ns: next_ms.map(|at| at * NS_PER_MS) }
+        Ready { nodes, next_ns }
     }
 
     fn update_stickiness(&mut self) {
@@ -371,14 +480,17 @@ impl Accumulator {
         for topic in &mut self.topics {
             if topic.partitions > 1 {
                 let range = topic.first_partition..topic.first_partition + topic.partitions;
-                topic.sticky.queue_sizes(queues[range].iter().map(|queue| queue.batches.len()));
+                // As long as one of them never had a batch, all are drawn alike.
+                let known = queues[range.clone()].iter().all(|queue| queue.used);
+                let sizes = queues[range].iter().map(|queue| queue.batches.len());
+                topic.sticky.queue_sizes(sizes.take(if known { topic.partitions } else { 0 }));
             }
         }
     }
 
-    /// The oldest batch of each of a broker's partitions, in turn, up to `max.request.size`.
+    /// The oldest batch of each of a broker's partitions, in turn, up to `max.request.size`. By librdkafka's rules one
+    /// batch that is due.
     pub fn drain(&mut self, now_ns: u64, node: usize) -> Vec<Batch> {
-        let now_ms = now_ns / NS_PER_MS;
         let count = self.nodes[node].partitions.len();
         let mut drained = Vec::new();
         let mut bytes = 0;
@@ -388,10 +500,13 @@ impl Accumulator {
             self.nodes[node].drain_from = place;
             let partition = self.nodes[node].partitions[place];
             let Some(first) = self.queues[partition].batches.front() else { continue };
-            if self.queues[partition].muted || first.retry_at_ms.is_some_and(|at| at > now_ms) {
+            if self.queues[partition].muted || is_backing_off(first, now_ns) {
                 continue;
             }
-            if !drained.is_empty() && bytes + self.estimated_bytes(first) > self.settings.max_request_size as usize {
+            if self.is_librdkafka() && !self.is_due(&self.queues[partition], now_ns) {
+                continue;
+            }
+            if !drained.is_empty() && bytes + first.estimated_bytes() > self.settings.max_request_size as usize {
                 break;
             }
             let first_in_flight = self.queues[partition].in_flight.first();
@@ -402,11 +517,13 @@ impl Accumulator {
             self.close(&mut batch);
             batch.attempts += 1;
             batch.retry_at_ms = None;
-            batch.last_attempt_ms = now_ms;
             bytes += batch.encoded.len();
             self.queues[partition].muted = self.settings.max_in_flight == 1;
             drained.push(batch);
-            self.nodes[node].drain_from = (place + 1) % count;
+            if self.is_librdkafka() {
+                self.nodes[node].drain_from = (place + 1) % count;
+                break;
+            }
         }
         drained
     }
@@ -448,7 +565,7 @@ impl Accumulator {
     /// An attempt failed. `retriable`: another one may help.
     pub fn failed(&mut self, now_ns: u64, mut batch: Batch, retriable: bool) -> Outcome {
         let now_ms = now_ns / NS_PER_MS;
-        let expired = now_ms.saturating_sub(batch.created_ms) >= self.settings.delivery_timeout_ms;
+        let expired = now_ms.saturating_sub(batch.created_ns / NS_PER_MS) >= self.settings.delivery_timeout_ms;
         if !retriable || expired {
             self.release(&batch);
             return Outcome::Failed(batch);
@@ -473,6 +590,7 @@ impl Accumulator {
 
     fn release(&mut self, batch: &Batch) {
         self.free_bytes += batch.reserved_bytes;
+        self.held_records -= batch.records();
         assert!(self.free_bytes <= self.settings.buffer_memory, "no memory is given back twice");
         let queue = &mut self.queues[batch.partition];
         queue.muted = false;
@@ -482,24 +600,36 @@ impl Accumulator {
     }
 }
 
-fn push(batch: &mut Batch, record: &NewRecord<'_>) -> u64 {
-    let builder = batch.builder.as_mut().expect("only open batches are appended to");
-    let before = builder.plain_bytes();
-    builder.push(record.timestamp_ms, record.key, Some(record.value), &[]);
-    let grown = builder.plain_bytes() - before;
-    batch.intended_ns.push(record.intended_ns);
-    batch.payload_bytes += (record.key.map_or(0, <[u8]>::len) + record.value.len()) as u64;
-    grown as u64
+/// True if a batch that failed is not to be tried again yet.
+fn is_backing_off(batch: &Batch, now_ns: u64) -> bool {
+    batch.retry_at_ms.is_some_and(|at_ms| at_ms > now_ns / NS_PER_MS)
 }
 
-/// The bytes that a record will take in a batch, but for its timestamp, which is taken for the batch's first one plus
-/// less than a minute.
-fn record_bytes(offset_delta: i32, key: Option<&[u8]>, value: &[u8]) -> usize {
-    const TIMESTAMP_DELTA_BYTES: usize = 1;
-    let key_bytes = key.map_or(1, |key| varint::len_i32(key.len() as i32) + key.len());
-    let value_bytes = varint::len_i32(value.len() as i32) + value.len();
-    let body = 1 + TIMESTAMP_DELTA_BYTES + varint::len_i32(offset_delta) + key_bytes + value_bytes + 1;
+/// Appends and gives the bytes that the batch is estimated to have grown by.
+fn push(batch: &mut Batch, record: &NewRecord<'_>) -> u64 {
+    let before = batch.estimated_bytes();
+    let builder = batch.builder.as_mut().expect("only open batches are appended to");
+    builder.push(record.timestamp_ms, record.key, Some(record.value), &[]);
+    batch.intended_ns.push(record.intended_ns);
+    batch.payload_bytes += (record.key.map_or(0, <[u8]>::len) + record.value.len()) as u64;
+    (batch.estimated_bytes() - before) as u64
+}
+
+/// The bytes that a record will take in a batch.
+fn record_bytes(batch: &BatchBuilder, record: &NewRecord<'_>) -> usize {
+    const ATTRIBUTES_BYTES: usize = 1;
+    let body = ATTRIBUTES_BYTES
+        + varint::len_i64(record.timestamp_ms - batch.base_timestamp_ms())
+        + varint::len_i32(batch.record_count())
+        + key_value_bytes(record.key, record.value)
+        + NO_HEADERS_BYTES;
     varint::len_i32(body as i32) + body
+}
+
+/// The bytes of a key and a value with their lengths.
+fn key_value_bytes(key: Option<&[u8]>, value: &[u8]) -> usize {
+    let key_bytes = key.map_or(varint::len_i32(-1), |key| varint::len_i32(key.len() as i32) + key.len());
+    key_bytes + varint::len_i32(value.len() as i32) + value.len()
 }
 
 #[cfg(test)]

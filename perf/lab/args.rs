@@ -7,8 +7,8 @@ use crate::lab::file;
 use crate::lab::knee::Search;
 use crate::lab::result::Axis;
 use crate::lab::scenario::{
-    Acks, CompressionType, ConsumerSettings, Consumers, KeyKind, Keys, Payload, PayloadKind, ProducerSettings,
-    Producers, Rate, RecordSize, Records, Scenario, StartAt, Topics,
+    Acks, ClientKind, CompressionType, ConsumerSettings, Consumers, KeyKind, Keys, Payload, PayloadKind,
+    ProducerSettings, Producers, Rate, RecordSize, Records, Scenario, StartAt, Topics,
 };
 use crate::lab::shown::{ReportArgs, VersusArgs};
 use crate::lab::sweep::{self, Aim, Design};
@@ -152,28 +152,37 @@ pub struct ProducerFlags {
     /// Threads that drive them; 0: half as many as there are cores
     #[arg(long, default_value_t = 0)]
     pub producer_threads: u32,
-    /// batch.size in bytes
-    #[arg(long, default_value_t = 16_384)]
-    pub batch_size: u32,
+    /// Whose rules they follow, and whose defaults they have: java, librdkafka
+    #[arg(long, default_value = "java", value_parser = parse_word::<ClientKind>)]
+    pub client: ClientKind,
+    /// batch.size in bytes [default: 16384; librdkafka 1000000]
+    #[arg(long)]
+    pub batch_size: Option<u32>,
     /// linger.ms
     #[arg(long, default_value_t = 5)]
     pub linger_ms: u64,
+    /// sticky.partitioning.linger.ms of librdkafka [default: 10]
+    #[arg(long, value_name = "MS")]
+    pub sticky_partitioning_linger_ms: Option<u64>,
+    /// batch.num.messages of librdkafka [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub batch_num_messages: Option<u32>,
     /// acks: 0, 1 or all
     #[arg(long, default_value = "all", value_parser = parse_word::<Acks>)]
     pub acks: Acks,
     /// compression.type: none, gzip, snappy, lz4, zstd
     #[arg(long, default_value = "none", value_parser = parse_word::<CompressionType>)]
     pub compression: CompressionType,
-    /// max.in.flight.requests.per.connection
-    #[arg(long, default_value_t = 5)]
-    pub max_in_flight: u32,
-    /// buffer.memory in bytes
-    #[arg(long, default_value_t = 32 << 20)]
-    pub buffer_memory: u64,
-    /// max.request.size in bytes
-    #[arg(long, default_value_t = 1 << 20)]
-    pub max_request_size: u32,
-    /// enable.idempotence=false (also what acks 0 and 1 and more than 5 in flight mean)
+    /// max.in.flight.requests.per.connection [default: 5; librdkafka 1000000]
+    #[arg(long)]
+    pub max_in_flight: Option<u32>,
+    /// buffer.memory in bytes [default: 33554432; librdkafka's queue.buffering.max.kbytes 1073741824]
+    #[arg(long)]
+    pub buffer_memory: Option<u64>,
+    /// max.request.size in bytes [default: 1048576; librdkafka's message.max.bytes 1000000]
+    #[arg(long)]
+    pub max_request_size: Option<u32>,
+    /// enable.idempotence=false (also librdkafka's default, and what acks 0 and 1 and more than 5 in flight mean)
     #[arg(long)]
     pub no_idempotence: bool,
 }
@@ -294,6 +303,9 @@ pub struct Change {
     /// Bytes of a record's value: N or MIN-MAX, in place of the scenario's
     #[arg(long, value_parser = parse_size)]
     pub record_bytes: Option<RecordSize>,
+    /// Whose rules the producers follow: java, librdkafka; what has the one's default gets the other's
+    #[arg(long, value_parser = parse_word::<ClientKind>)]
+    pub client: Option<ClientKind>,
     /// A config of the topics, NAME=VALUE, beside the scenario's; as often as wanted
     #[arg(long = "topic-config", value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub topic_configs: Vec<(String, String)>,
@@ -399,6 +411,9 @@ impl Change {
         if let Some(bytes) = &self.record_bytes {
             scenario.record.bytes = bytes.clone();
         }
+        if let Some(kind) = self.client {
+            scenario.producers.client = scenario.producers.client.by_rules_of(kind);
+        }
         scenario.topic.config.extend(self.topic_configs.iter().cloned());
         checked(scenario)
     }
@@ -482,17 +497,21 @@ impl RecordFlags {
 
 impl ProducerFlags {
     fn producers(&self, rate: &Rate) -> Producers {
-        let may_be_idempotent = self.acks == Acks::All && self.max_in_flight <= 5;
+        let usual = ProducerSettings::of(self.client);
+        let max_in_flight = self.max_in_flight.unwrap_or(usual.max_in_flight);
+        let may_be_idempotent = usual.enable_idempotence && self.acks == Acks::All && max_in_flight <= 5;
         let client = ProducerSettings {
-            batch_size: self.batch_size,
+            batch_size: self.batch_size.unwrap_or(usual.batch_size),
             linger_ms: self.linger_ms,
             acks: self.acks,
             compression_type: self.compression,
-            max_in_flight: self.max_in_flight,
-            buffer_memory: self.buffer_memory,
-            max_request_size: self.max_request_size,
+            max_in_flight,
+            buffer_memory: self.buffer_memory.unwrap_or(usual.buffer_memory),
+            max_request_size: self.max_request_size.unwrap_or(usual.max_request_size),
             enable_idempotence: may_be_idempotent && !self.no_idempotence,
-            ..ProducerSettings::default()
+            sticky_linger_ms: self.sticky_partitioning_linger_ms.unwrap_or(usual.sticky_linger_ms),
+            batch_num_messages: self.batch_num_messages.unwrap_or(usual.batch_num_messages),
+            ..usual
         };
         Producers { count: self.producers, threads: self.producer_threads, rate: rate.clone(), client }
     }
@@ -640,6 +659,10 @@ mod tests {
         assert!(!scenario.producers.client.enable_idempotence, "acks=1 turns it off");
         assert_eq!(scenario.record.bytes, RecordSize::Uniform { min: 10, max: 20 });
         assert_eq!(scenario.topic.config["a"], "b=c");
+        let other = scenario_of("bench produce --client librdkafka --linger-ms 7").unwrap().producers.client;
+        assert_eq!(other, ProducerSettings { linger_ms: 7, ..ProducerSettings::of(ClientKind::Librdkafka) });
+        let swept = scenario_of("bench sweep --linger-ms 1,2 --client librdkafka").unwrap().producers.client;
+        assert_eq!(swept, ProducerSettings::of(ClientKind::Librdkafka));
         let consume = scenario_of("bench consume --backlog-mb 5").unwrap();
         assert_eq!((consume.producers.count, consume.consumers.backlog_bytes), (0, 5_000_000));
     }
@@ -656,6 +679,7 @@ mod tests {
             ("bench run", "<FILE>"),
             ("bench compare a:1", "2 values required"),
             ("bench compare a:1 b:1 --scenario nowhere", "omb-latency"),
+            ("bench produce --client sarama", "`java` or `librdkafka`"),
             ("bench sweep", "one setting at least"),
             ("bench knee --p99-below 0", "above 0"),
         ] {

@@ -58,6 +58,8 @@ pub fn problems(scenario: &Scenario) -> Vec<Problem> {
     demand(something, "consumers", "backlog_bytes", "without producers there is nothing to read but a backlog".into());
     let client = &producers.client;
     demand(client.max_in_flight >= 1, "producers.client", "max.in.flight.requests.per.connection", "at least 1".into());
+    demand(client.batch_num_messages >= 1, "producers.client", "batch.num.messages", "at least 1".into());
+    demand(client.queue_max_messages >= 1, "producers.client", "queue.buffering.max.messages", "at least 1".into());
     let idempotent = !client.enable_idempotence || client.acks == Acks::All && client.max_in_flight <= 5;
     let text = "true needs acks = \"all\" and at most 5 in flight".to_string();
     demand(idempotent, "producers.client", "enable.idempotence", text);

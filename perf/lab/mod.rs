@@ -34,6 +34,7 @@ pub mod report;
 pub mod result;
 pub mod scenario;
 pub mod screen;
+pub mod settings;
 pub mod shown;
 pub mod sticky;
 pub mod sweep;

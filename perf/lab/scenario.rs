@@ -1,6 +1,7 @@
 //! What a run does, as data: topics, producers, consumers, records, rate, length. Settings of clients have Kafka's names.
 //! Must never touch: sockets, clocks.
 
+pub use crate::lab::settings::{ClientKind, ProducerSettings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -369,66 +370,6 @@ pub enum CompressionType {
     Snappy,
     Lz4,
     Zstd,
-}
-
-/// A producer's settings with the names and the defaults of Kafka 4's Java producer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProducerSettings {
-    /// Bytes that a batch of one partition may have; 0: every record alone.
-    #[serde(rename = "batch.size")]
-    pub batch_size: u32,
-    /// How long a batch waits for more records, in milliseconds.
-    #[serde(rename = "linger.ms")]
-    pub linger_ms: u64,
-    /// Who must have a batch before it is acknowledged.
-    pub acks: Acks,
-    /// How batches are compressed.
-    #[serde(rename = "compression.type")]
-    pub compression_type: CompressionType,
-    /// Produce requests on their way on one connection.
-    #[serde(rename = "max.in.flight.requests.per.connection")]
-    pub max_in_flight: u32,
-    /// Memory for records that wait, in bytes.
-    #[serde(rename = "buffer.memory")]
-    pub buffer_memory: u64,
-    /// The largest Produce request, in bytes.
-    #[serde(rename = "max.request.size")]
-    pub max_request_size: u32,
-    /// Producer id and sequences: no duplicates.
-    #[serde(rename = "enable.idempotence")]
-    pub enable_idempotence: bool,
-    /// How long a batch is tried, in milliseconds.
-    #[serde(rename = "delivery.timeout.ms")]
-    pub delivery_timeout_ms: u64,
-    /// How long an answer may take, in milliseconds.
-    #[serde(rename = "request.timeout.ms")]
-    pub request_timeout_ms: u64,
-    /// The first pause before a batch is tried again, in milliseconds; it doubles.
-    #[serde(rename = "retry.backoff.ms")]
-    pub retry_backoff_ms: u64,
-    /// The longest pause before a batch is tried again, in milliseconds.
-    #[serde(rename = "retry.backoff.max.ms")]
-    pub retry_backoff_max_ms: u64,
-}
-
-impl Default for ProducerSettings {
-    fn default() -> ProducerSettings {
-        ProducerSettings {
-            batch_size: 16_384,
-            linger_ms: 5,
-            acks: Acks::All,
-            compression_type: CompressionType::None,
-            max_in_flight: 5,
-            buffer_memory: 32 << 20,
-            max_request_size: 1 << 20,
-            enable_idempotence: true,
-            delivery_timeout_ms: 120_000,
-            request_timeout_ms: 30_000,
-            retry_backoff_ms: 100,
-            retry_backoff_max_ms: 1_000,
-        }
-    }
 }
 
 /// Where consumers begin.

@@ -1,5 +1,6 @@
-//! Which partition a record without a key goes to: Kafka's built-in partitioner (KIP-794). It stays with one partition
-//! for `batch.size` bytes and then draws the next, more often one whose queue is short.
+//! Which partition a record without a key goes to: Kafka's built-in partitioner (KIP-794), which stays with one partition
+//! for `batch.size` bytes and then draws the next, more often one whose queue is short; and librdkafka's, which stays for
+//! a time.
 //! Must never touch: records, batches.
 
 use coretide_stdx::prng::Prng;
@@ -66,6 +67,12 @@ impl Sticky {
         }
     }
 
+    /// True if partitions are not drawn alike.
+    #[cfg(test)]
+    pub fn is_weighted(&self) -> bool {
+        !self.cumulative.is_empty()
+    }
+
     fn switch(&mut self, partitions: usize, rng: &mut Prng) -> usize {
         let next = match self.cumulative.last() {
             Some(&total) if self.cumulative.len() == partitions => {
@@ -80,9 +87,66 @@ impl Sticky {
     }
 }
 
+/// librdkafka's partitioner of one topic in one producer.
+#[derive(Clone, Debug)]
+pub struct TimedSticky {
+    linger_ns: u64,
+    current: usize,
+    /// When the current partition was drawn.
+    since_ns: Option<u64>,
+}
+
+impl TimedSticky {
+    /// That stays with a partition for `linger_ns`; 0: each record draws.
+    pub fn new(linger_ns: u64) -> TimedSticky {
+        TimedSticky { linger_ns, current: 0, since_ns: None }
+    }
+
+    /// The partition of a record that comes now, of `partitions`.
+    pub fn current(&mut self, now_ns: u64, partitions: usize, rng: &mut Prng) -> usize {
+        if self.since_ns.is_none_or(|since| now_ns > since + self.linger_ns || self.linger_ns == 0) {
+            self.since_ns = Some(now_ns);
+            self.current = rng.below(partitions as u64) as usize;
+        }
+        self.current
+    }
+}
+
+/// The CRC-32 of zlib, by which librdkafka places keys.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut place = 0;
+        while place < 256 {
+            let (mut value, mut bit) = (place as u32, 0);
+            while bit < 8 {
+                value = if value & 1 == 1 { 0xedb8_8320 ^ (value >> 1) } else { value >> 1 };
+                bit += 1;
+            }
+            table[place] = value;
+            place += 1;
+        }
+        table
+    };
+    !bytes.iter().fold(!0, |crc: u32, byte| TABLE[(crc as u8 ^ byte) as usize] ^ (crc >> 8))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_have_zlibs_checksum() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn librdkafkas_stays_for_a_time() {
+        let (mut rng, mut sticky) = (Prng::new(3), TimedSticky::new(10));
+        let turns: Vec<usize> = (0..1100).map(|now_ns| sticky.current(now_ns, 1_000, &mut rng)).collect();
+        assert!(turns.chunks_exact(11).all(|turn| turn.iter().all(|partition| *partition == turn[0])), "{turns:?}");
+        assert!(turns.windows(2).filter(|pair| pair[0] != pair[1]).count() > 90);
+    }
 
     #[test]
     fn it_stays_for_a_batch_and_then_moves() {

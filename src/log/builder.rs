@@ -97,6 +97,11 @@ impl BatchBuilder {
         self.header.record_count
     }
 
+    /// The timestamp that those of all records are counted from: the first one's. 0 without records.
+    pub fn base_timestamp_ms(&self) -> i64 {
+        if self.is_empty() { 0 } else { self.header.base_timestamp }
+    }
+
     /// True without records.
     pub fn is_empty(&self) -> bool {
         self.header.record_count == 0
