@@ -35,10 +35,11 @@ pub fn java_newest(places: &Places) -> Result<Recipe, Missing> {
     java(places, "newest", &[], "Scenario")
 }
 
-/// The newest official Java client as `cargo x bench-model` uses it: compiled by all that the JVM has, as in real life.
+/// The newest official Java client as `cargo x bench-model` uses it: compiled after a few calls, since a sender of 200 requests/s
+/// would be interpreted for the first minutes, and a thread that takes 0.6 ms for what later takes 0.05 batches differently.
 pub fn java_model(places: &Places) -> Result<Recipe, Missing> {
     let mut recipe = java(places, "newest", &[], "Model")?;
-    recipe.arguments.retain(|argument| argument != "-XX:TieredStopAtLevel=1");
+    recipe.arguments.insert(0, "-XX:CompileThresholdScaling=0.02".into());
     Ok(recipe)
 }
 
@@ -88,6 +89,11 @@ fn jars(places: &Places, pom: &Path, home: &Path, extra: &[String]) -> Result<Os
 /// confluent-kafka, the Python face of librdkafka.
 pub fn confluent_python(places: &Places) -> Result<Recipe, Missing> {
     python(places, "confluent", "with_confluent.py")
+}
+
+/// confluent-kafka as `cargo x bench-model` uses it.
+pub fn librdkafka_model(places: &Places) -> Result<Recipe, Missing> {
+    python(places, "confluent", "model.py")
 }
 
 /// The kafka-python that stood still for years and is still deployed.
