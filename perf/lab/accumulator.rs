@@ -203,7 +203,7 @@ impl Accumulator {
             .iter()
             .map(|&partitions| {
                 let sticky = Sticky::new(settings.batch_size);
-                let timed = TimedSticky::new(settings.sticky_linger_ms * NS_PER_MS);
+                let timed = TimedSticky::new(settings.sticky_ms() * NS_PER_MS);
                 let topic = Topic { first_partition, partitions, sticky, timed, ratio: 1.0 };
                 first_partition += partitions;
                 topic

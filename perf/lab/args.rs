@@ -161,7 +161,7 @@ pub struct ProducerFlags {
     /// linger.ms
     #[arg(long, default_value_t = 5)]
     pub linger_ms: u64,
-    /// sticky.partitioning.linger.ms of librdkafka [default: 10]
+    /// sticky.partitioning.linger.ms of librdkafka [default: twice linger.ms]
     #[arg(long, value_name = "MS")]
     pub sticky_partitioning_linger_ms: Option<u64>,
     /// batch.num.messages of librdkafka [default: 10000]
@@ -509,7 +509,7 @@ impl ProducerFlags {
             buffer_memory: self.buffer_memory.unwrap_or(usual.buffer_memory),
             max_request_size: self.max_request_size.unwrap_or(usual.max_request_size),
             enable_idempotence: may_be_idempotent && !self.no_idempotence,
-            sticky_linger_ms: self.sticky_partitioning_linger_ms.unwrap_or(usual.sticky_linger_ms),
+            sticky_linger_ms: self.sticky_partitioning_linger_ms.or(usual.sticky_linger_ms),
             batch_num_messages: self.batch_num_messages.unwrap_or(usual.batch_num_messages),
             ..usual
         };

@@ -49,8 +49,9 @@ pub struct ProducerSettings {
     pub batch_num_messages: u32,
     /// Records that may wait or be on their way: librdkafka's `queue.buffering.max.messages`.
     pub queue_max_messages: u64,
-    /// How long records without a key go to one partition, in milliseconds: librdkafka's.
-    pub sticky_linger_ms: u64,
+    /// How long records without a key go to one partition, in milliseconds: librdkafka's. None: see
+    /// [`ProducerSettings::sticky_ms`].
+    pub sticky_linger_ms: Option<u64>,
 }
 
 impl Default for ProducerSettings {
@@ -60,6 +61,12 @@ impl Default for ProducerSettings {
 }
 
 impl ProducerSettings {
+    /// How long librdkafka stays with a partition, in milliseconds: twice `linger.ms` where nothing else is said.
+    pub fn sticky_ms(&self) -> u64 {
+        const MOST_MS: u64 = 900_000;
+        self.sticky_linger_ms.unwrap_or_else(|| self.linger_ms.saturating_mul(2).min(MOST_MS))
+    }
+
     /// The defaults of Java's client 4.4 or of librdkafka 2.16.
     pub fn of(kind: ClientKind) -> ProducerSettings {
         let java = ProducerSettings {
@@ -78,7 +85,7 @@ impl ProducerSettings {
             retry_backoff_max_ms: 1_000,
             batch_num_messages: 10_000,
             queue_max_messages: 100_000,
-            sticky_linger_ms: 10,
+            sticky_linger_ms: None,
         };
         match kind {
             ClientKind::Java => java,
@@ -181,7 +188,7 @@ impl From<Written> for ProducerSettings {
             retry_backoff_max_ms: given.retry_backoff_max_ms.unwrap_or(usual.retry_backoff_max_ms),
             batch_num_messages: given.batch_num_messages.unwrap_or(usual.batch_num_messages),
             queue_max_messages: given.queue_max_messages.unwrap_or(usual.queue_max_messages),
-            sticky_linger_ms: given.sticky_linger_ms.unwrap_or(usual.sticky_linger_ms),
+            sticky_linger_ms: given.sticky_linger_ms.or(usual.sticky_linger_ms),
         }
     }
 }
@@ -205,7 +212,7 @@ impl From<ProducerSettings> for Written {
             retry_backoff_max_ms: Some(settings.retry_backoff_max_ms),
             batch_num_messages: librdkafka.then_some(settings.batch_num_messages),
             queue_max_messages: librdkafka.then_some(settings.queue_max_messages),
-            sticky_linger_ms: librdkafka.then_some(settings.sticky_linger_ms),
+            sticky_linger_ms: settings.sticky_linger_ms.filter(|_| librdkafka),
         }
     }
 }
@@ -220,7 +227,8 @@ mod tests {
         assert_eq!(java, ProducerSettings { linger_ms: 7, ..ProducerSettings::default() });
         let other: ProducerSettings = toml::from_str("kind = \"librdkafka\"\n\"queue.buffering.max.ms\" = 7").unwrap();
         assert_eq!(other, ProducerSettings { linger_ms: 7, ..ProducerSettings::of(ClientKind::Librdkafka) });
-        assert_eq!((other.batch_size, other.enable_idempotence), (1_000_000, false));
+        assert_eq!((other.batch_size, other.enable_idempotence, other.sticky_ms()), (1_000_000, false, 14));
+        assert_eq!(ProducerSettings { sticky_linger_ms: Some(3), ..other }.sticky_ms(), 3);
     }
 
     #[test]
@@ -238,7 +246,7 @@ mod tests {
         for kind in [ClientKind::Java, ClientKind::Librdkafka] {
             let settings = ProducerSettings { batch_size: 99, ..ProducerSettings::of(kind) };
             let text = serde_json::to_string(&settings).unwrap();
-            assert_eq!(text.contains("sticky"), kind == ClientKind::Librdkafka);
+            assert_eq!(text.contains("batch.num"), kind == ClientKind::Librdkafka);
             assert_eq!(serde_json::from_str::<ProducerSettings>(&text).unwrap(), settings);
         }
     }
