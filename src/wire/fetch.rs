@@ -21,6 +21,8 @@ const FLEXIBLE_FROM: i16 = 12;
 const TOPIC_IDS_FROM: i16 = 13;
 const REPLICA_STATE_FROM: i16 = 15;
 const ENDPOINTS_FROM: i16 = 16;
+/// Room for so many holes is taken ahead; of many partitions few have records at a time.
+const HOLES_AHEAD: usize = 64;
 
 const fn is_flexible(version: i16) -> bool {
     version >= FLEXIBLE_FROM
@@ -296,8 +298,14 @@ impl<E> FetchResponseEncoder<E> {
             w.i32(session_id);
         }
         w.array_len(is_flexible(version), topic_count)?;
-        let holes = Vec::with_capacity(partition_count);
-        Ok(FetchResponseEncoder { w, version, topics_left: topic_count, partitions_left: 0, holes, hole_bytes: 0 })
+        Ok(FetchResponseEncoder {
+            w,
+            version,
+            topics_left: topic_count,
+            partitions_left: 0,
+            holes: Vec::with_capacity(partition_count.min(HOLES_AHEAD)),
+            hole_bytes: 0,
+        })
     }
 
     /// Starts the next topic.

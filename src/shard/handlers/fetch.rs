@@ -2,7 +2,6 @@
 //! answers when there is enough, when something is wrong, or when the time is over; until then the owners' one-shot
 //! watches tell it when to ask again (F1 to F8).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coretide_model::{ConnId, ErrorCode, ShardId, TopicId, TopicPartition};
@@ -45,8 +44,8 @@ pub(crate) struct Part {
     pub order: u64,
     /// Where it is, or why it is nowhere.
     pub tp: Result<TopicPartition, ErrorCode>,
-    /// What was last read.
-    pub read: Option<ReadPart>,
+    /// What was last read. On its own, so that a partition that is not read costs little more than its bytes in the request.
+    pub read: Option<Box<ReadPart>>,
 }
 
 /// A Fetch request in progress.
@@ -121,7 +120,7 @@ fn resolve(shard: &mut Shard, asked: &FetchRequest) -> Result<(SessionUse, Vec<P
         };
         (keys[part.topic_place as usize].clone(), part.index, wanted)
     });
-    let mut found = Found { shard_image: &shard.image, cache: BTreeMap::new() };
+    let mut found = Found { shard_image: &shard.image, last: None };
     if asked.session_epoch == INITIAL_EPOCH || asked.session_epoch == FINAL_EPOCH {
         shard.fetch_sessions.close(asked.session_id);
         let parts: Vec<Part> = named.map(|(topic, index, wanted)| found.part(topic, index, wanted, 0)).collect();
@@ -143,23 +142,15 @@ fn resolve(shard: &mut Shard, asked: &FetchRequest) -> Result<(SessionUse, Vec<P
     Ok((SessionUse::Incremental { id, epoch }, parts))
 }
 
-/// Looks topics up, each once.
+/// Looks topics up, those of neighbours once.
 struct Found<'a> {
     shard_image: &'a coretide_controller::Image,
-    cache: BTreeMap<TopicKey, Result<(TopicId, usize), ErrorCode>>,
+    last: Option<(TopicKey, Result<(TopicId, usize), ErrorCode>)>,
 }
 
 impl Found<'_> {
     fn part(&mut self, topic: TopicKey, index: i32, wanted: Wanted, order: u64) -> Part {
-        let image = self.shard_image;
-        let found = self.cache.entry(topic.clone()).or_insert_with(|| {
-            let found = match &topic {
-                TopicKey::Name(name) => image.topic_named(name).ok_or(ErrorCode::UnknownTopicOrPartition),
-                TopicKey::Id(id) => image.topic(*id).ok_or(ErrorCode::UnknownTopicId),
-            };
-            found.map(|topic| (topic.id, topic.partitions.len()))
-        });
-        let tp = match *found {
+        let tp = match self.topic(&topic) {
             Ok((topic_id, count)) if usize::try_from(index).is_ok_and(|index| index < count) => {
                 Ok(TopicPartition { topic_id, partition: index })
             }
@@ -168,7 +159,26 @@ impl Found<'_> {
         };
         Part { topic, index, wanted, order, tp, read: None }
     }
+
+    /// A topic's id and how many partitions it has.
+    fn topic(&mut self, key: &TopicKey) -> Result<(TopicId, usize), ErrorCode> {
+        if let Some((last, found)) = &self.last
+            && last == key
+        {
+            return *found;
+        }
+        let found = match key {
+            TopicKey::Name(name) => self.shard_image.topic_named(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+            TopicKey::Id(id) => self.shard_image.topic(*id).ok_or(ErrorCode::UnknownTopicId),
+        };
+        let found = found.map(|topic| (topic.id, topic.partitions.len()));
+        self.last = Some((key.clone(), found));
+        found
+    }
 }
+
+/// A request of a few bytes per partition must not grow much in memory.
+const _: () = assert!(size_of::<Part>() <= 128);
 
 /// Asks all owners, in a new round.
 fn read(shard: &mut Shard, id: ReqId, conn: ConnId, mut wait: Box<FetchWait>) -> Box<FetchWait> {
@@ -218,7 +228,7 @@ pub(crate) fn on_read_done(shard: &mut Shard, from: ShardId, id: ReqId, done: Re
     };
     for part in done.parts {
         let place = part.place as usize;
-        wait.parts[place].read = Some(part);
+        wait.parts[place].read = Some(Box::new(part));
     }
     if done.watching {
         wait.watching.push(from);

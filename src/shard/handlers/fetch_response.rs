@@ -80,7 +80,7 @@ fn first_batch(extents: &Extents) -> Option<usize> {
 /// How many bytes of records an answer would have now.
 pub(super) fn bytes_within_budget(wait: &FetchWait) -> u64 {
     let mut budget = Budget::new(wait.max_bytes);
-    let reads = wait.parts.iter().filter_map(|part| Some((part, part.read.as_ref()?)));
+    let reads = wait.parts.iter().filter_map(|part| Some((part, part.read.as_deref()?)));
     reads.map(|(part, read)| budget.grant(part, read) as u64).sum()
 }
 
