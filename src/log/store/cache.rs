@@ -15,6 +15,9 @@ const CLASSES: usize = 11;
 const KEEP_BYTES: usize = 8 << 20;
 const KEEP_BUFFERS: usize = 64;
 
+/// A log with much to let go has pieces in most commits: the next one is looked for in so many places before all are searched.
+const NEAR: usize = 4;
+
 /// Pools of buffers in powers of two, so that a buffer is at most twice as large as what it holds.
 pub struct Pools {
     classes: Vec<BufPool>,
@@ -93,17 +96,25 @@ impl Cache {
         }
     }
 
-    /// True for a commit whose buffers are held.
+    /// True for a commit whose buffers are held: all from the oldest on.
     pub fn has(&self, commit: CommitSeq) -> bool {
-        self.place(commit).is_some()
+        self.oldest().is_some_and(|oldest| oldest.commit <= commit)
     }
 
-    /// A log does not use so many bytes of a commit's buffers any more.
-    pub fn let_go(&mut self, commit: CommitSeq, bytes: usize) {
-        let Some(cached) = self.place(commit).map(|at| &mut self.queue[at].cached) else { return };
-        cached.used_bytes -= bytes;
-        if cached.used_bytes == 0 {
-            self.bytes -= std::mem::take(&mut cached.buffer_bytes);
+    /// A log does not use so many bytes of these commits' buffers any more. The commits ascend.
+    pub fn let_go(&mut self, pieces: impl Iterator<Item = (CommitSeq, usize)>) {
+        let mut from = 0;
+        for (commit, bytes) in pieces {
+            let is_before = |entry: &Entry| entry.cached.commit < commit;
+            let near = (from..from + NEAR).find(|&at| self.queue.get(at).is_none_or(|entry| !is_before(entry)));
+            from = near.unwrap_or_else(|| self.queue.partition_point(is_before));
+            let Some(Entry { cached, .. }) = self.queue.get_mut(from).filter(|it| it.cached.commit == commit) else {
+                continue;
+            };
+            cached.used_bytes -= bytes;
+            if cached.used_bytes == 0 {
+                self.bytes -= std::mem::take(&mut cached.buffer_bytes);
+            }
         }
     }
 

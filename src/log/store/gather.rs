@@ -39,9 +39,10 @@ impl Log {
     /// Replaces the runs that lie wholly in what was written by runs of its buffers, and those that lie across two of them by
     /// copies, so that nothing is left of the commits' buffers.
     pub(super) fn gather(&mut self, written: &Written<'_>, cache: &mut Cache) {
-        let mut at = written.from;
-        for buffer in written.buffers {
-            let end = at + buffer.len() as u32;
+        let mut end = written.from + written.buffers.iter().map(Bytes::len).sum::<usize>() as u32;
+        // The last one first: what lies behind is moved each time, and is little by then.
+        for buffer in written.buffers.iter().rev() {
+            let at = end - buffer.len() as u32;
             let first = self.runs.partition_point(|run| (run.segment, run.position) < (written.segment, at));
             let after = self.runs.partition_point(|run| (run.segment, run.end()) <= (written.segment, end));
             if let Some(run) = self.runs.get_mut(after)
@@ -50,14 +51,15 @@ impl Log {
                 && run.whole
                 && run.bytes.len() < PIECE_MAX_BYTES
             {
-                cache.let_go(run.commit, run.bytes.len());
+                cache.let_go(std::iter::once((run.commit, run.bytes.len())));
                 cache.charge(run.commit, run.bytes.len());
                 run.bytes = Bytes::copy_from_slice(&run.bytes);
             }
-            if first + 1 < after && self.runs.range(first..after).all(|run| run.whole && cache.has(run.commit)) {
+            let is_held = self.runs.get(first).is_some_and(|run| cache.has(run.commit));
+            if is_held && first + 1 < after && self.runs.range(first..after).all(|run| run.whole) {
                 self.gather_buffer(first..after, (at, buffer), written.buffer_bytes, cache);
             }
-            at = end;
+            end = at;
         }
     }
 
@@ -65,9 +67,9 @@ impl Log {
         let behind = self.runs.split_off(range.end);
         let pieces = self.runs.split_off(range.start);
         let newest = pieces.back().map_or(0, |piece| piece.commit);
+        cache.let_go(pieces.iter().map(|piece| (piece.commit, piece.bytes.len())));
         let mut gathered: Vec<(Run, u32)> = Vec::new();
         for piece in pieces {
-            cache.let_go(piece.commit, piece.bytes.len());
             match gathered.last_mut() {
                 Some((run, end)) if *end - run.position < RUN_BYTES => {
                     (*end, run.next_offset, run.commit) = (piece.end(), piece.next_offset, piece.commit);
