@@ -142,10 +142,13 @@ fn resolve(shard: &mut Shard, asked: &FetchRequest) -> Result<(SessionUse, Vec<P
     Ok((SessionUse::Incremental { id, epoch }, parts))
 }
 
+/// A topic's id and how many partitions it has, or why it is none.
+type TopicFound = Result<(TopicId, usize), ErrorCode>;
+
 /// Looks topics up, those of neighbours once.
 struct Found<'a> {
     shard_image: &'a coretide_controller::Image,
-    last: Option<(TopicKey, Result<(TopicId, usize), ErrorCode>)>,
+    last: Option<(TopicKey, TopicFound)>,
 }
 
 impl Found<'_> {
@@ -160,8 +163,7 @@ impl Found<'_> {
         Part { topic, index, wanted, order, tp, read: None }
     }
 
-    /// A topic's id and how many partitions it has.
-    fn topic(&mut self, key: &TopicKey) -> Result<(TopicId, usize), ErrorCode> {
+    fn topic(&mut self, key: &TopicKey) -> TopicFound {
         if let Some((last, found)) = &self.last
             && last == key
         {
