@@ -358,3 +358,80 @@ fn our_own_batches_carry_the_token() {
     let two = Bytes::from([&own.bytes()[..], &own.bytes()[..]].concat());
     assert!(matches!(VerifiedBatch::from_own_disk(two), Err(BatchError::NotAlone { .. })));
 }
+
+#[test]
+fn a_batch_as_large_as_is_allowed_passes_and_one_byte_more_does_not() {
+    let batch = one(Compression::default());
+    let most = |max_message_bytes| ProduceRules { max_message_bytes, ..rules() };
+    assert!(verify(&batch, &most(batch.len() as u64)).is_ok());
+    let refused = verify(&batch, &most(batch.len() as u64 - 1)).unwrap_err();
+    assert_eq!(refused.fault(), BatchFault::TooLarge);
+}
+
+#[test]
+fn the_first_of_the_largest_timestamps_is_the_one_that_counts() {
+    let mut builder = BatchBuilder::new(Compression::default());
+    for timestamp_ms in [NOW_MS - 1, NOW_MS, NOW_MS] {
+        builder.push(timestamp_ms, None, Some(b"value"), &[]);
+    }
+    let verified = verify(&builder.build(), &rules()).unwrap();
+    assert_eq!((verified.max_timestamp(), verified.max_timestamp_offset_delta()), (NOW_MS, Some(1)));
+}
+
+#[test]
+fn timestamps_may_lie_as_far_from_the_clock_as_the_topic_says() {
+    let strict = ProduceRules { timestamp_before_max_ms: 1000, timestamp_after_max_ms: 2000, ..rules() };
+    for (delta_ms, passes) in [(-1000, true), (-1001, false), (2000, true), (2001, false)] {
+        let mut builder = BatchBuilder::new(Compression::default());
+        builder.push(NOW_MS + delta_ms, None, Some(b"value"), &[]);
+        let result = verify(&builder.build(), &strict);
+        assert_eq!(result.is_ok(), passes, "{delta_ms}");
+        if let Err(error) = result {
+            assert_eq!(error.fault(), BatchFault::Timestamp);
+            let said = error.to_string();
+            assert!(said.contains("record 0") && said.contains(&(NOW_MS + delta_ms).to_string()), "{said}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_budget_uses_it_up_and_what_no_topic_takes_is_an_error() {
+    let batch = Bytes::from(one(Compression::of(Codec::Gzip)));
+    let mut verifier = Verifier::default();
+    let mut budget_bytes = 5;
+    assert!(verifier.verify_within(&batch, &rules(), &mut budget_bytes).unwrap().is_none());
+    assert_eq!(budget_bytes, 0);
+    let mut budget_bytes = 1000;
+    assert!(verifier.verify_within(&batch, &rules(), &mut budget_bytes).unwrap().is_some());
+    assert!((900..1000).contains(&budget_bytes));
+    let small = ProduceRules { max_decompressed_bytes: 5, ..rules() };
+    let refused = verifier.verify_within(&batch, &small, &mut { 1000 }).unwrap_err();
+    assert_eq!(refused.fault(), BatchFault::TooLarge);
+    let refused = verifier.verify_within(&batch, &small, &mut { 5 }).unwrap_err();
+    assert_eq!(refused.fault(), BatchFault::TooLarge, "more budget would not help");
+}
+
+#[test]
+fn a_codec_that_nobody_knows_is_told_apart_and_so_are_bytes_behind_a_batch() {
+    let odd = altered(one(Compression::default()), |header| header.attributes |= 5);
+    assert_eq!(verify(&odd, &rules()).unwrap_err().fault(), BatchFault::Codec);
+    let mut two = one(Compression::default());
+    let len = two.len();
+    two.extend_from_slice(&two.clone()[..7]);
+    let behind = VerifiedBatch::from_own_disk(Bytes::from(two.clone())).unwrap_err();
+    assert_eq!(behind, BatchError::NotAlone { trailing_bytes: 7 });
+    two.truncate(len);
+    assert!(VerifiedBatch::from_own_disk(Bytes::from(two)).is_ok());
+}
+
+#[test]
+fn what_the_attributes_say() {
+    let header = peek_header(&one(Compression::default())).unwrap();
+    assert!(!header.is_transactional() && header.delete_horizon_ms().is_none());
+    let of = |attributes| BatchHeader { attributes, base_timestamp: 77, ..header };
+    assert!(of(ATTR_TRANSACTIONAL).is_transactional() && !of(!ATTR_TRANSACTIONAL).is_transactional());
+    assert_eq!(of(ATTR_DELETE_HORIZON).delete_horizon_ms(), Some(77));
+    assert_eq!(of(!ATTR_DELETE_HORIZON).delete_horizon_ms(), None);
+    let of = |base_sequence| BatchHeader { base_sequence, last_offset_delta: 4, ..header }.last_sequence();
+    assert_eq!([of(-1), of(0), of(i32::MAX - 4), of(i32::MAX - 3)], [-1, 4, i32::MAX, 0]);
+}

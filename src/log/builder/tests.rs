@@ -68,3 +68,15 @@ fn duplicate_header_keys_and_null_values_survive_in_order() {
     let batch = build(Compression::of(Codec::Zstd), std::slice::from_ref(&record));
     assert_eq!(read_back(&batch), [record]);
 }
+
+#[test]
+fn a_builder_says_how_many_records_it_has_and_whose_timestamps() {
+    let mut builder = BatchBuilder::new(Compression::default()).log_append_time();
+    assert_eq!((builder.record_count(), builder.is_empty()), (0, true));
+    for count in 1..4 {
+        builder.push(42, None, None, &[]);
+        assert_eq!((builder.record_count(), builder.is_empty()), (count, false));
+    }
+    let header = peek_header(&builder.build()).unwrap();
+    assert_eq!(header.timestamp_type(), coretide_model::topic_config::TimestampType::LogAppendTime);
+}

@@ -149,3 +149,49 @@ fn levels_change_the_size() {
         assert!(size(1) > size(9), "{codec}");
     }
 }
+
+#[test]
+fn a_topics_config_names_codec_and_level() {
+    use coretide_model::topic_config::CompressionType as Type;
+    let of = |compression_type| {
+        let levels = TopicConfig { compression_gzip_level: 7, compression_zstd_level: 11, ..TopicConfig::default() };
+        Compression::from_config(&TopicConfig { compression_type, compression_lz4_level: 9, ..levels })
+    };
+    let some = |codec, level| Some(Compression { codec, level });
+    assert_eq!(of(Type::Producer), None);
+    assert_eq!(of(Type::Uncompressed), some(Codec::None, None));
+    assert_eq!(of(Type::Gzip), some(Codec::Gzip, Some(7)));
+    assert_eq!(of(Type::Snappy), some(Codec::Snappy, None));
+    assert_eq!(of(Type::Lz4), some(Codec::Lz4, Some(9)));
+    assert_eq!(of(Type::Zstd), some(Codec::Zstd, Some(11)));
+}
+
+#[test]
+fn a_zstd_frame_that_is_cut_off_is_told_as_such_and_one_that_squeezes_well_is_whole() {
+    let input = vec![7u8; 3 << 20];
+    let packed = compressed(Codec::Zstd, &input);
+    assert!(packed.len() < 2000);
+    assert_eq!(decompress(Codec::Zstd, &packed, 4 << 20).unwrap(), input);
+    let cut = decompress(Codec::Zstd, &packed[..packed.len() - 1], 4 << 20);
+    assert_eq!(cut, Err(CodecError::Malformed { codec: Codec::Zstd, reason: "it is cut off" }));
+}
+
+#[test]
+fn a_zstd_window_that_is_too_large_is_refused_and_a_decoder_that_grew_is_not_kept() {
+    let mut decompressor = Decompressor::default();
+    let mut out = Vec::new();
+    let small = compressed(Codec::Zstd, b"small");
+    decompressor.decompress(Codec::Zstd, &small, 100, &mut out).unwrap();
+    assert!(decompressor.zstd.is_some());
+    let with_window = |window_log| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        std::io::Write::write_all(&mut encoder, &[3; 1000]).unwrap();
+        encoder.finish().unwrap()
+    };
+    let kept = with_window(ZSTD_WINDOW_LOG_MAX);
+    decompressor.decompress(Codec::Zstd, &kept, 1000, &mut out).unwrap();
+    assert!(decompressor.zstd.is_none(), "its window takes more than is kept");
+    let refused = decompressor.decompress(Codec::Zstd, &with_window(ZSTD_WINDOW_LOG_MAX + 1), 1000, &mut out);
+    assert!(matches!(refused, Err(CodecError::Malformed { .. })));
+}
