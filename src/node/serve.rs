@@ -327,19 +327,21 @@ impl Seat {
             connections_max: connections_max(open_files, self.shard.shards),
         };
         let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
-        let background = Background::start(BackgroundOptions {
-            name: format!("shard-{me}-bg"),
-            core: self.core,
-            disk: Arc::new(Disk::new(&self.path, self.direct)),
-            hot: Arc::clone(&self.lines.bell),
-        })
-        .map_err(|error| error.to_string())?;
-        let _ = self.kinds.send(background.kind().clone());
+        let disk = Arc::new(Disk::new(&self.path, self.direct));
+        let start = |name: &str, nice| {
+            let (disk, hot) = (Arc::clone(&disk), Arc::clone(&self.lines.bell));
+            let options = BackgroundOptions { name: format!("shard-{me}-{name}"), core: self.core, nice, disk, hot };
+            let started = Background::start(options).map_err(|error| error.to_string())?;
+            let _ = self.kinds.send(started.kind().clone());
+            Ok::<_, String>(started)
+        };
+        let (background, reads) = (start("bg", cpu::BACKGROUND_NICE)?, start("read", cpu::READS_NICE)?);
         let (shards, spin_us) = (self.shard.shards as usize, engine.poll_idle_us);
         let mut shell = Shell {
             shard: Shard::new(self.shard, self.recovered),
             reactor,
             background,
+            reads,
             files: HotFiles::new(&self.path, self.direct),
             lines: self.lines,
             clock: self.clock,

@@ -118,6 +118,8 @@ pub(crate) struct Shell {
     pub(crate) shard: Shard,
     pub(crate) reactor: Reactor,
     pub(crate) background: Background<Task>,
+    /// A background of its own for what clients wait for, so that no other job holds it up.
+    pub(crate) reads: Background<Task>,
     pub(crate) files: HotFiles,
     pub(crate) lines: Lines,
     pub(crate) clock: Clock,
@@ -187,7 +189,7 @@ impl Shell {
         } else {
             self.lines.bell.announce_sleep();
         }
-        if self.lines.mailbox.has_mail() || self.background.has_results() {
+        if self.lines.mailbox.has_mail() || self.background.has_results() || self.reads.has_results() {
             return Some(Duration::ZERO);
         }
         let deadline = match (self.shard.next_deadline_us(), self.accept_again_us) {
@@ -261,7 +263,7 @@ impl Shell {
         for (stream, listener, peer) in connections {
             self.adopt(now, stream, listener, peer, out);
         }
-        while let Some(finished) = self.background.next_result() {
+        while let Some(finished) = self.reads.next_result().or_else(|| self.background.next_result()) {
             active = true;
             self.files.forget(&finished.gone);
             let id = finished.id;
@@ -316,6 +318,7 @@ impl Shell {
                     let todo = self.hot_jobs.begin(id, job);
                     self.advance_hot_job(todo);
                 }
+                Output::Job { id, job } if job.is_read() => self.reads.submit(id, Task::Job(job)),
                 Output::Job { id, job } => self.background.submit(id, Task::Job(job)),
                 Output::Notice(notice) => self.log(&notice),
                 Output::Ready => self.report(Report::Ready),
@@ -327,6 +330,7 @@ impl Shell {
             self.io(id, write).map_err(in_ring)?;
         }
         self.background.flush();
+        self.reads.flush();
         let reactor = &mut self.reactor;
         let blocked = self.lines.mailbox.flush(|bell| reactor.poke(bell));
         self.reactor.pause_all(blocked);

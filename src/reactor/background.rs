@@ -1,4 +1,4 @@
-//! The background of one hot thread: a glommio executor on the same core at the lowest priority, which runs jobs that may
+//! A background of one hot thread: a glommio executor on the same core, as a rule at a lower priority, which runs jobs that may
 //! wait and take long. Jobs are state machines: they say which file operations they want and are stepped with the results.
 //! The hot thread hands jobs over through a bounded lane and gets what came of them through another.
 //! Must never touch: the hot ring; what the jobs are for.
@@ -96,6 +96,8 @@ pub struct BackgroundOptions {
     pub name: String,
     /// The core to share with the hot thread; `None`: any.
     pub core: Option<usize>,
+    /// The niceness of its threads; 0: as the hot thread.
+    pub nice: i32,
     /// The files.
     pub disk: Arc<Disk>,
     /// The hot thread's doorbell.
@@ -116,13 +118,13 @@ impl<J: BackgroundJob> Background<J> {
         let bell = Doorbell::new()?;
         let (requests, take_requests) = RingBuffer::new(JOBS_OUTSTANDING_MAX);
         let (give_results, results) = RingBuffer::new(JOBS_OUTSTANDING_MAX);
-        let BackgroundOptions { name, core, disk, hot } = options;
+        let BackgroundOptions { name, core, nice, disk, hot } = options;
         let worker = Worker { requests: take_requests, results: give_results, disk, hot, bell: Arc::clone(&bell) };
         let (started, has_started) = mpsc::channel();
         let wake_fd = bell.event().duplicate()?;
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || run(core, worker, wake_fd, &started))
+            .spawn(move || run((core, nice), worker, wake_fd, &started))
             .map_err(|error| SetupError::System { what: "starting a thread", error })?;
         let kind = has_started.recv().map_err(|_| SetupError::System {
             what: "the background",
@@ -203,13 +205,15 @@ impl<J: BackgroundJob> Drop for Background<J> {
 }
 
 fn run<J: BackgroundJob>(
-    core: Option<usize>,
+    (core, nice): (Option<usize>, i32),
     worker: Worker<J>,
     wake_fd: OwnedFd,
     started: &mpsc::Sender<BackgroundKind>,
 ) {
     // First, so that the threads that glommio starts inherit both.
-    cpu::lower_priority();
+    if nice > 0 {
+        cpu::lower_priority(nice);
+    }
     if let Some(core) = core {
         cpu::pin_to(core);
     }

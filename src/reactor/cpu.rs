@@ -3,8 +3,10 @@
 
 use crate::error::SetupError;
 
-/// The niceness of background threads: the kernel lets the hot thread of the same core go first.
+/// The niceness of background threads that nobody waits for: the kernel lets the hot thread of the same core go first.
 pub const BACKGROUND_NICE: i32 = 19;
+/// The niceness of those that clients wait for. On a core whose time others take, too, 19 is next to nothing.
+pub const READS_NICE: i32 = 5;
 
 /// The cores this process may run on (the affinity mask that a container or `taskset` left us), in order.
 pub fn allowed_cores() -> Vec<usize> {
@@ -20,9 +22,9 @@ pub fn pin_to(core: usize) -> bool {
 }
 
 /// Lowers the priority of the calling thread, and with it of the threads that it starts later.
-pub fn lower_priority() {
+pub fn lower_priority(nice: i32) {
     // SAFETY: takes and returns plain integers; 0 names the calling thread on Linux.
-    let refused = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE) } != 0;
+    let refused = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } != 0;
     if refused {
         tracing::warn!("the background thread keeps normal priority: {}", std::io::Error::last_os_error());
     }

@@ -64,7 +64,8 @@ fn start() -> (tempfile::TempDir, Arc<Doorbell>, Background<Append>) {
     let hot = Doorbell::new().expect("eventfd");
     let direct = crate::probe::takes_direct_io(dir.path()).is_ok();
     let disk = Arc::new(Disk::new(dir.path(), direct));
-    let options = BackgroundOptions { name: "background-test".into(), core: None, disk, hot: Arc::clone(&hot) };
+    let options =
+        BackgroundOptions { name: "background-test".into(), core: None, nice: 19, disk, hot: Arc::clone(&hot) };
     let background = Background::start(options).expect("a background");
     (dir, hot, background)
 }
