@@ -44,6 +44,8 @@ struct Model {
     log_start: i64,
     /// What was acked of DeleteRecords; a crash may keep more.
     log_start_acked: i64,
+    /// The commits with which others are acked, and what they are.
+    log_starts_due: Vec<(u64, i64)>,
     marks: Marks,
 }
 
@@ -253,6 +255,14 @@ impl Solo {
             }
             model.marks = marks;
             let committed = store.committed();
+            let is_offline = store.is_offline(partition.key()).is_some();
+            model.log_starts_due.retain(|&(commit, low_watermark)| {
+                let is_acked = commit <= committed && !is_offline;
+                if is_acked {
+                    model.log_start_acked = model.log_start_acked.max(low_watermark);
+                }
+                commit > committed
+            });
             for batch in model.batches.iter_mut().rev().take_while(|batch| !batch.acked) {
                 let end = batch.base_offset + batch.ids.len() as i64;
                 batch.acked = batch.commit <= committed;
@@ -319,9 +329,10 @@ impl Solo {
         let high_watermark = self.models[place].marks.high_watermark;
         let target = self.prng.below(high_watermark as u64 + 1) as i64;
         let store = self.store.as_mut().expect("alive");
-        if self.partitions[place].delete_records(store, self.now, target).is_ok() {
+        if let Ok(due) = self.partitions[place].delete_records(store, self.now, target) {
             let model = &mut self.models[place];
             model.log_start = model.log_start.max(target);
+            model.log_starts_due.push((due.1, due.0));
         }
     }
 
@@ -559,6 +570,7 @@ impl Solo {
             });
             model.log_start = marks.log_start_offset;
             model.log_start_acked = marks.log_start_offset;
+            model.log_starts_due.clear();
             model.marks = marks;
         }
         assert!(!first || logs.is_empty(), "the first start finds nothing");

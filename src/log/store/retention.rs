@@ -19,12 +19,16 @@ impl Store {
         let Some(log) = self.log_mut(key) else { return committed };
         let offset = offset.min(log.committed_end);
         if offset <= log.log_start {
-            return committed;
+            // What moved it there may still be on its way.
+            return log.log_start_commit;
         }
         log.log_start = offset;
         log.aux_dirty = true;
         let tp = log.tp;
         let commit = self.plan_meta(Meta::LogStart(tp, offset));
+        if let Some(log) = self.log_mut(key) {
+            log.log_start_commit = commit;
+        }
         self.drop_segments(key, now, commit);
         commit
     }

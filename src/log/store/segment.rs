@@ -192,6 +192,8 @@ pub struct Log {
     pub dir: Arc<str>,
     pub config: LogConfig,
     pub log_start: i64,
+    /// The commit that made it so.
+    pub log_start_commit: CommitSeq,
     /// The offset after the last staged batch.
     pub end_offset: i64,
     /// The offset after the last committed batch.
@@ -240,6 +242,7 @@ impl Log {
             dir,
             config: LogConfig::default(),
             log_start: start_offset,
+            log_start_commit: 0,
             end_offset: start_offset,
             committed_end: start_offset,
             segments: VecDeque::from([Segment::new(start_offset)]),

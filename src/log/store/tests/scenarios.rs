@@ -572,3 +572,20 @@ fn small_batches_lie_side_by_side_once_they_are_destaged() {
     world.reboot();
     world.check_all_reads();
 }
+
+/// The second of two DeleteRecords was acked at once, and its mark could be gone after a power cut.
+#[test]
+fn bug_ours_a_repeated_delete_records_is_acked_with_the_one_before() {
+    let mut world = world(22);
+    let log = world.create();
+    for _ in 0..8 {
+        world.append(log, 500, Durable);
+    }
+    world.settle();
+    let (key, now) = (world.logs[&log].key, world.now);
+    let first = world.store.set_log_start(key, now, 5);
+    assert!(first > world.store.committed());
+    assert_eq!([5, 3].map(|offset| world.store.set_log_start(key, now, offset)), [first, first]);
+    world.settle();
+    assert!(world.store.set_log_start(key, now, 4) <= world.store.committed());
+}
