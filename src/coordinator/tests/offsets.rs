@@ -263,10 +263,11 @@ fn offset_delete_writes_only_what_takes_something_away() {
     assert_eq!(lab.log.len(), before);
     lab.auto_commit = false;
     lab.commit_as("g", -1, "", "coming", 2);
+    lab.commit_as("other", -1, "", "nowhere", 2);
     assert!(matches!(lab.ask(delete(&[("coming", 5), ("nowhere", 0)])), Reply::OffsetDelete(Ok(_))));
-    assert_eq!(lab.waiting.len(), 1);
+    assert_eq!(lab.waiting.len(), 2, "another group's offset is not this one's");
     lab.send(delete(&[("coming", 0)]));
-    assert_eq!(lab.waiting.len(), 2, "it would stand behind the deletion else");
+    assert_eq!(lab.waiting.len(), 3, "it would stand behind the deletion else");
     while lab.commit_one() {}
     assert_eq!((lab.committed("g", "coming"), lab.committed("g", "there")), (-1, 1));
     lab.auto_commit = true;

@@ -188,6 +188,20 @@ fn unread_responses_and_waiting_frames_stop_the_reading_and_their_going_resumes_
 }
 
 #[test]
+fn what_the_kernel_took_counts_for_the_oldest_responses_only() {
+    let mut session = session();
+    push(&mut session, &[2, 4, 6]);
+    let places: Vec<u64> = (0..3).map(|_| begin(&mut session).unwrap().1).collect();
+    for place in places {
+        session.answer(place, Response { bytes: 10, ..response(1) });
+    }
+    session.drain(&mut Vec::new());
+    assert_eq!((session.sent(15), session.unsent_bytes(), session.held_bytes()), (1, 15, 2));
+    assert_eq!((session.sent(5), session.unsent_bytes(), session.held_bytes()), (1, 10, 1));
+    assert_eq!((session.sent(10), session.unsent_bytes(), session.held_bytes()), (1, 0, 0));
+}
+
+#[test]
 fn as_many_unread_bytes_as_are_allowed_hold_up_no_request() {
     let mut session = session();
     push(&mut session, &[1, 3]);
