@@ -4,12 +4,8 @@
 
 mod rig;
 
-use bytes::Bytes;
-use coretide_model::ConnId;
-use rig::Rig;
+use rig::load::{CONNS, Load};
 
-const PARTITIONS: i32 = 16;
-const CONNS: usize = 16;
 const DEPTH: usize = 5;
 
 /// What prepares a load.
@@ -21,58 +17,16 @@ const LOADS: [(&str, Make); 5] = [
     ("produce-1k-mail", || Load::produce(2, 1, 1, 1024)),
     ("produce-16k", || Load::produce(1, 0, 16, 1024)),
     ("produce-256k", || Load::produce(1, 0, 256, 1024)),
-    ("fetch-1m-of-1k", Load::fetch),
+    ("fetch-1m-of-1k", || Load::fetch(1 << 20)),
 ];
 
-/// Requests that are pushed again and again, a turn's worth at a time.
-struct Load {
-    rig: Rig,
-    conns: Vec<ConnId>,
-    frames: Vec<Bytes>,
-}
-
-impl Load {
-    /// Produces through shard 0 to partitions of the shard `owner`.
-    fn produce(shards: u16, owner: u16, records: usize, record_bytes: usize) -> Load {
-        let mut rig = Rig::new(shards, PARTITIONS);
-        let conns: Vec<ConnId> = (0..CONNS).map(|_| rig.open(0)).collect();
-        let mut frames = Vec::new();
-        for partition in 0..PARTITIONS {
-            let frame = rig::produce(partition, records, record_bytes);
-            let before = rig.mails;
-            rig.push(0, conns[0], &frame);
-            rig.settle();
-            if (rig.mails > before) == (owner > 0) {
-                frames.push(frame);
-            }
-        }
-        assert!(!frames.is_empty(), "one of 16 partitions is at shard {owner}");
-        Load { rig, conns, frames }
-    }
-
-    /// Fetches a mebibyte of batches of 1 KiB from memory.
-    fn fetch() -> Load {
-        let mut load = Load::produce(1, 0, 1, 1024);
-        for _ in 0..1200 {
-            load.rig.push(0, load.conns[0], &load.frames[0]);
-            load.rig.settle();
-        }
-        load.frames = vec![rig::fetch(0, 0, 1 << 20)];
-        load
-    }
-
-    fn run(&mut self, requests: usize) {
-        let before = self.rig.sent;
-        let mut pushed = 0;
-        while pushed < requests {
-            for at in 0..(CONNS * DEPTH).min(requests - pushed) {
-                let frame = &self.frames[(pushed + at) % self.frames.len()];
-                self.rig.push(0, self.conns[at % CONNS], frame);
-            }
-            pushed += CONNS * DEPTH;
-            self.rig.settle();
-        }
-        assert_eq!(self.rig.sent - before, requests as u64, "every request has its response");
+/// A shard's loop with all that the connections have on their way, until so many requests are answered.
+fn run(load: &mut Load, requests: usize) {
+    let mut left = requests;
+    while left > 0 {
+        let turn = left.min(CONNS * DEPTH);
+        load.turn(turn);
+        left -= turn;
     }
 }
 
@@ -83,7 +37,7 @@ fn main() {
         // `cargo bench` and `cargo test --benches` run this too: each load once shows that they work.
         for (name, make) in LOADS {
             let mut load = make();
-            load.run(200);
+            run(&mut load, 200);
             println!(
                 "{name}: {} responses, {} bytes; count with cargo x instructions",
                 load.rig.sent, load.rig.sent_bytes
@@ -93,5 +47,5 @@ fn main() {
     };
     let (_, make) =
         LOADS.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("a load is one of {}", names()));
-    make().run(requests.parse().expect("a number of requests"));
+    run(&mut make(), requests.parse().expect("a number of requests"));
 }

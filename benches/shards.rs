@@ -4,51 +4,10 @@
 
 mod rig;
 
-use bytes::Bytes;
-use coretide_model::ConnId;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rig::Rig;
+use rig::load::Load;
 
-const PARTITIONS: i32 = 16;
-const CONNS: usize = 16;
 const RECORD_BYTES: usize = 1024;
-
-struct Bench {
-    rig: Rig,
-    conns: Vec<ConnId>,
-    frames: Vec<Bytes>,
-}
-
-impl Bench {
-    /// Connections at shard 0, and a frame of one batch for each partition that belongs to shard `owner`.
-    fn new(shards: u16, owner: u16) -> Bench {
-        let mut rig = Rig::new(shards, PARTITIONS);
-        let conns: Vec<ConnId> = (0..CONNS).map(|_| rig.open(0)).collect();
-        let mut frames = Vec::new();
-        for partition in 0..PARTITIONS {
-            let frame = rig::produce(partition, 1, RECORD_BYTES);
-            let before = rig.mails;
-            rig.push(0, conns[0], &frame);
-            rig.settle();
-            if (rig.mails > before) == (owner > 0) {
-                frames.push(frame);
-            }
-        }
-        assert!(!frames.is_empty(), "one of 16 partitions is at shard {owner}");
-        Bench { rig, conns, frames }
-    }
-
-    /// So many requests in one turn, answered.
-    fn turn(&mut self, requests: usize) {
-        let before = self.rig.sent;
-        for at in 0..requests {
-            let frame = &self.frames[at % self.frames.len()];
-            self.rig.push(0, self.conns[at % CONNS], frame);
-        }
-        self.rig.settle();
-        assert_eq!(self.rig.sent - before, requests as u64, "every request has its response");
-    }
-}
 
 fn shards(criterion: &mut Criterion) {
     for (name, shards, owner, requests) in [
@@ -56,25 +15,20 @@ fn shards(criterion: &mut Criterion) {
         ("group commit of 80 appends", 1, 0, 80),
         ("group commit of 80 appends through another shard", 2, 1, 80),
     ] {
-        let mut bench = Bench::new(shards, owner);
+        let mut load = Load::produce(shards, owner, 1, RECORD_BYTES);
         let mut group = criterion.benchmark_group("shard");
         group.throughput(Throughput::Elements(requests as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| bench.turn(requests)));
+        group.bench_function(name, |bencher| bencher.iter(|| load.turn(requests)));
         group.finish();
     }
 }
 
 fn fetch(criterion: &mut Criterion) {
-    let mut bench = Bench::new(1, 0);
-    for _ in 0..1_200 {
-        bench.frames.truncate(1);
-        bench.turn(1);
-    }
     let mut group = criterion.benchmark_group("shard");
     for (name, max_bytes) in [("fetch plan, 64 KiB of 1 KiB batches", 64 << 10), ("fetch plan, 1 MiB", 1 << 20)] {
-        bench.frames = vec![rig::fetch(0, 0, max_bytes)];
+        let mut load = Load::fetch(max_bytes);
         group.throughput(Throughput::Bytes(max_bytes as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| bench.turn(1)));
+        group.bench_function(name, |bencher| bencher.iter(|| load.turn(1)));
     }
     group.finish();
 }

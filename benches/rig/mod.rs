@@ -1,6 +1,8 @@
 //! Shards in a loop of their own, without sockets and without a disk: what a request costs the pure part, and nothing else.
 //! Must never touch: a judgement of what the shards answer (that is the tests' and the simulator's).
 
+pub mod load;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

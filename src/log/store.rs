@@ -60,9 +60,6 @@ use ring::Ring;
 use segment::Log;
 use space::Space;
 
-/// Free buffers of destages that are kept for the next ones. The cache gives them back one by one, and a destage takes some.
-const DESTAGE_BUFFERS_KEPT: usize = 16;
-
 /// Gives the partition machine's opaque state of a log, as of everything staged so far, for a checkpoint.
 pub type AuxFn<'a> = &'a mut dyn FnMut(LogKey) -> Bytes;
 
@@ -77,6 +74,7 @@ pub struct Store {
     logs: Vec<Option<Box<Log>>>,
     ring: Ring,
     pools: Pools,
+    /// One of the pools: commits and destages take from it, and the cache gives back what it kept of either.
     destage_buffers: BufPool,
     cache: Cache,
     /// Collected for the end of the tick.
@@ -174,14 +172,15 @@ impl Store {
             undestaged.insert(key);
             logs.push(Some(Box::new(log)));
         }
+        let pools = Pools::new();
         let store = Store {
             shard: recovered.shard,
             generation: recovered.generation,
             journal_id: recovered.journal_id,
             logs,
             ring: Ring::new(recovered.files),
-            pools: Pools::new(),
-            destage_buffers: BufPool::new(limits.destage_write_bytes, DESTAGE_BUFFERS_KEPT),
+            destage_buffers: pools.class(limits.destage_write_bytes).clone(),
+            pools,
             cache: Cache::default(),
             out: Vec::new(),
             planned: VecDeque::new(),

@@ -33,13 +33,15 @@ impl Pools {
         Pools { classes: (0..CLASSES).map(class).collect() }
     }
 
+    /// The pool of the smallest buffers of at least `bytes`; of the largest, where none are.
+    pub fn class(&self, bytes: usize) -> &BufPool {
+        let class = bytes.div_ceil(SMALLEST_BYTES).next_power_of_two().trailing_zeros() as usize;
+        &self.classes[class.min(CLASSES - 1)]
+    }
+
     /// An empty buffer of at least `bytes`.
     pub fn take(&self, bytes: usize) -> AlignedBuf {
-        let class = bytes.div_ceil(SMALLEST_BYTES).next_power_of_two().trailing_zeros() as usize;
-        match self.classes.get(class) {
-            Some(pool) => pool.take(bytes),
-            None => AlignedBuf::with_capacity(bytes),
-        }
+        self.class(bytes).take(bytes)
     }
 }
 
