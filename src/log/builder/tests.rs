@@ -70,6 +70,29 @@ fn duplicate_header_keys_and_null_values_survive_in_order() {
 }
 
 #[test]
+fn a_record_says_how_many_headers_it_has() {
+    for count in 0..3 {
+        let header = Header { key: b"k", value: None };
+        let mut builder = BatchBuilder::new(Compression::default());
+        builder.push(1, None, None, &vec![header; count]);
+        let (batch, mut scratch) = (builder.build(), Vec::new());
+        let (_, mut records) = crate::timestamps::batch_records(&batch, &mut scratch).unwrap();
+        let headers = records.next().unwrap().unwrap().headers;
+        assert_eq!((headers.len(), headers.is_empty()), (count, count == 0));
+    }
+}
+
+#[test]
+fn a_builder_says_the_timestamp_that_the_others_are_counted_from() {
+    let mut builder = BatchBuilder::new(Compression::default());
+    assert_eq!(builder.base_timestamp_ms(), 0);
+    for timestamp_ms in [42, 7, 99] {
+        builder.push(timestamp_ms, None, None, &[]);
+        assert_eq!(builder.base_timestamp_ms(), 42);
+    }
+}
+
+#[test]
 fn a_builder_says_how_many_records_it_has_and_whose_timestamps() {
     let mut builder = BatchBuilder::new(Compression::default()).log_append_time();
     assert_eq!((builder.record_count(), builder.is_empty()), (0, true));

@@ -738,3 +738,6 @@ fn names(result: Option<OpResult>) -> Result<Vec<String>, BootError> {
         _ => Ok(Vec::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_reserve_is_said_once_when_reached_and_once_when_left() {
         let mut space = space();
-        assert_eq!(measure(&mut space, at(0), volume(101), 0), None);
+        assert_eq!(measure(&mut space, at(0), volume(100), 0), None, "the reserve is whole");
         let reached = measure(&mut space, at(1000), volume(99), 0).expect("reached");
         assert!(reached.text.contains("coretide.disk.reserve.bytes") && reached.text.contains("Delete topics"));
         assert_eq!(measure(&mut space, at(2000), volume(50), 0), None);
@@ -241,7 +241,9 @@ mod tests {
         assert_eq!(space.due_us(), Some(1_003_000), "what fails is tried again, but not at once");
         measure(&mut space, at(10), volume(500), 0);
         assert_eq!(space.due_us(), Some(1_010_000));
-        space.note_staged(101 * MIB as usize);
+        space.note_staged(100 * MIB as usize);
+        assert_eq!(space.due_us(), Some(1_010_000));
+        space.note_staged(1);
         assert_eq!(space.due_us(), Some(15_000), "half of this shard's half of 400 MiB is spent");
         space.begin(0);
         assert_eq!(space.due_us(), None, "one at a time");
@@ -250,8 +252,10 @@ mod tests {
         let mut quiet = Space::new(None, 1000, 1, 2);
         measure(&mut quiet, at(0), volume(500), 0);
         assert_eq!(quiet.due_us(), Some(10_000_000), "an idle shard that need not speak looks less often");
+        quiet.note_staged(1);
+        assert_eq!(quiet.due_us(), Some(1_000_000), "unless it takes something");
         measure(&mut quiet, at(0), volume(5), 0);
-        assert_eq!(quiet.due_us(), Some(1_000_000), "unless it waits for room");
+        assert_eq!(quiet.due_us(), Some(1_000_000), "or waits for room");
         assert_eq!(Space::new(None, 0, 0, 1).due_us(), None, "turned off");
     }
 

@@ -1,12 +1,18 @@
 //! Tests of the whole store on a virtual disk: small scenarios by name, and random histories with crashes.
 
+mod accounts;
 mod ahead;
-mod disk;
+mod aside;
+mod checks;
+pub(super) mod disk;
 mod folders;
 mod formats;
 mod full;
+mod mends;
 mod order;
+mod rebuilt;
 mod rot;
 mod scenarios;
 mod storm;
-mod world;
+mod times;
+pub(super) mod world;

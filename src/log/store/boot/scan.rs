@@ -160,7 +160,7 @@ impl Scan {
         let floor = block_floor(open.end);
         open.destaged = floor;
         let tail = bytes.get((floor.max(at) - at) as usize..(open.end - at) as usize).filter(|tail| !tail.is_empty());
-        if floor < at && floor < open.end {
+        if floor < at {
             // The block's front lies in the chunk before: read it again from there.
             return Some(self.read(floor, CHUNK_BYTES));
         }

@@ -1,8 +1,9 @@
 //! Direct writes that are ahead of their commit: when they begin, and what of them counts after a crash.
 
-use super::world::{World, small_config, small_limits};
+use super::world::{World, check_disk, small_config, small_limits, try_boot};
 use crate::io::Durability::Durable;
-use crate::store::StoreLimits;
+use crate::io::Job;
+use crate::store::{BootError, Check, CheckConfig, CheckError, StoreLimits};
 
 /// A world in which a log's segment has space for direct writes, and a commit of a small append is on its way.
 fn in_commit(seed: u64) -> (World, u32) {
@@ -134,6 +135,68 @@ fn a_failed_write_ahead_takes_its_log_offline_and_leaves_the_commit_before() {
     world.reboot();
     assert_eq!(world.logs[&log].acked, small_end, "the commit before was done");
     world.check_all_reads();
+}
+
+/// Both logs have a large write ahead in the same commit, and one of them fails.
+#[test]
+fn a_failed_write_ahead_takes_back_what_is_its_log_s_and_nothing_else() {
+    let (mut world, log) = in_commit(6);
+    let other = world.create();
+    world.finish_write("journal");
+    for _ in 0..2 {
+        world.append(other, 14_000, Durable);
+        world.settle();
+    }
+    world.append(log, 300, Durable);
+    world.tick();
+    append_large(&mut world, other);
+    append_large(&mut world, log);
+    let (bad, good) = (world.logs[&log].clone(), world.logs[&other].clone());
+    world.disk.faults.push(("write", format!("{}/", bad.dir), 5));
+    world.finish_write(&bad.dir);
+    world.disk.faults.clear();
+    world.settle();
+    assert!(world.store.is_offline(bad.key).is_some() && world.store.is_offline(good.key).is_none());
+    assert_eq!(world.logs[&other].acked, good.end());
+    let bytes = |log: u32, count: usize| -> u64 {
+        world.logs[&log].batches[..count].iter().map(|batch| batch.bytes.len() as u64).sum()
+    };
+    assert_eq!(world.store.log_bytes(good.key), bytes(other, 3));
+    assert_eq!(world.store.log_bytes(bad.key), bytes(log, 4), "the large one was never there");
+    world.check_all_reads();
+    // The checkpoint of the stop carries all that an offline log has.
+    world.stop();
+    world.kill();
+    world.reboot();
+    assert_eq!(world.logs[&other].acked, good.end());
+    assert_eq!(world.logs[&log].acked, bad.batches[4].base_offset);
+    world.check_all_reads();
+}
+
+/// The segment of the last commit's large write is not there, or cannot be read: a write that did not happen, and a disk of which
+/// nothing is known.
+#[test]
+fn a_last_write_whose_segment_is_gone_never_happened_and_one_that_cannot_be_read_stops_the_start() {
+    let (mut world, log) = in_commit(7);
+    append_large(&mut world, log);
+    world.finish_write("journal");
+    world.finish_write(".log");
+    world.finish_write("journal");
+    world.kill();
+    let end = world.logs[&log].batches[3].base_offset;
+    let mut broken = world.disk.clone();
+    broken.faults.push(("read", ".log".to_string(), 5));
+    let config = world.boot_config(1);
+    let error = try_boot(&mut broken.clone(), config).expect_err("the segment cannot be read");
+    assert!(matches!(&error, BootError::Io(io) if io.errno == 5), "{error}");
+    let checked = Check::new(CheckConfig::default()).run(|op| broken.run(&op));
+    assert!(matches!(&checked, Err(CheckError::Io(io)) if io.errno == 5), "{checked:?}");
+    world.disk.remove("topic1-0/00000000000000000000.log");
+    let report = check_disk(&mut world.disk.clone(), false);
+    assert_eq!(report.logs[0].end_offset, end);
+    let config = world.boot_config(1);
+    let report = try_boot(&mut world.disk, config).expect("the write did not happen");
+    assert_eq!(report.shards[0].logs[0].end_offset, end);
 }
 
 #[test]

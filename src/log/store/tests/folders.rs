@@ -10,8 +10,8 @@ use super::disk::Disk;
 use super::world::{World, small_config, small_limits};
 use crate::io::Durability::Durable;
 use crate::io::{FileId, Op, SegmentFile, Step};
-use crate::store::LogConfig;
 use crate::store::jobs::{DestageJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec};
+use crate::store::{LogConfig, StoreJob};
 
 const OLD: TopicId = TopicId(1 << 64);
 const NEW: TopicId = TopicId(2 << 64);
@@ -153,4 +153,26 @@ fn bug_ours_segments_of_a_deleted_topic_are_never_looked_for_in_the_folder_of_th
     world.settle();
     assert!(has_file(&world), "{:?}", world.disk.paths());
     world.check_all_reads();
+}
+
+#[test]
+fn a_job_says_who_waits_for_it_and_whether_it_may_be_done_beside_the_ring() {
+    let mut world = World::new(4, small_limits(), small_config());
+    let log = world.create();
+    for _ in 0..60 {
+        world.append(log, 3000, Durable);
+        world.settle();
+    }
+    let key = world.logs[&log].key;
+    let crate::store::ReadPlan::Cold(read) = world.store.plan_read(key, 0, i64::MAX, 1000, true) else {
+        panic!("the oldest records are not in memory")
+    };
+    let crate::store::TimeLookup::Cold(search) = world.store.max_timestamp(key, i64::MAX) else {
+        panic!("there are records")
+    };
+    let kinds = |job: StoreJob| (job.is_read(), job.is_destage());
+    assert_eq!(kinds(read.into_job()), (true, false));
+    assert_eq!(kinds(search.into_job()), (true, false));
+    assert_eq!(kinds(StoreJob::destage(destage(NEW, 1))), (false, true));
+    assert_eq!(kinds(StoreJob::measure()), (false, false));
 }

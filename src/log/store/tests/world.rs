@@ -157,6 +157,21 @@ pub fn boot_partly(disk: &mut Disk, config: BootConfig, mut steps: u64) {
     }
 }
 
+/// A batch of one record and of exactly so many bytes.
+pub fn batch_of(bytes: usize) -> VerifiedBatch {
+    let mut value = vec![7; bytes.saturating_sub(80)];
+    for _ in 0..9 {
+        let mut builder = BatchBuilder::new(Compression::default());
+        builder.push(1_700_000_000_000, None, Some(&value), &[]);
+        let batch = VerifiedBatch::from_own_records(builder);
+        if batch.len_bytes() == bytes {
+            return batch;
+        }
+        value.resize(value.len() + bytes - batch.len_bytes(), 7);
+    }
+    panic!("no batch of one record has {bytes} bytes");
+}
+
 impl World {
     pub fn new(seed: u64, limits: StoreLimits, config: LogConfig) -> World {
         let mut disk = Disk::default();

@@ -1,0 +1,97 @@
+//! What a check says of a directory, and how far it is.
+
+use super::disk::Disk;
+use super::world::{World, run_all, run_check, small_config, small_limits};
+use crate::io::Durability::Durable;
+use crate::io::{FileId, Job, Op, Step};
+use crate::store::checkpoint::{CheckpointImage, Decoded};
+use crate::store::{Check, CheckConfig, CheckError, CheckProgress, Severity};
+
+fn filled(seed: u64) -> (World, u32) {
+    let mut world = World::new(seed, small_limits(), small_config());
+    let log = world.create();
+    for _ in 0..60 {
+        world.append(log, 3000, Durable);
+        world.settle();
+    }
+    (world, log)
+}
+
+#[test]
+fn a_check_tells_how_far_it_is() {
+    let (mut world, log) = filled(1);
+    world.stop();
+    world.kill();
+    let index = format!("{}/00000000000000000000.index", world.logs[&log].dir);
+    world.disk.corrupt(&index, 4);
+    let (mut check, mut results, mut seen) = (Check::new(CheckConfig::default()), Vec::new(), Vec::new());
+    let report = loop {
+        match check.step(results) {
+            Step::Do(ops) => results = run_all(&mut world.disk, &ops),
+            Step::Done(report) => break report.expect("the disk can be read"),
+        }
+        seen.push(check.progress());
+    };
+    let damaged = report.findings.iter().filter(|finding| finding.severity != Severity::Note).count();
+    assert!(damaged > 0);
+    let last = seen.last().expect("it took some steps").clone();
+    let bytes: u64 = world.logs[&log].batches.iter().map(|batch| batch.bytes.len() as u64).sum();
+    let path = world.logs[&log].dir.to_string();
+    assert_eq!(last, CheckProgress { path, read_bytes: report.bytes_read, known_bytes: bytes, damaged });
+    assert_eq!(seen[0], CheckProgress::default());
+    assert!(seen.iter().any(|seen| seen.path == ".coretide/shard-0"));
+    assert!(seen.is_sorted_by_key(|seen| seen.read_bytes));
+}
+
+#[test]
+fn a_directory_without_anything_of_a_broker_s_is_not_called_whole() {
+    let check = |disk: &mut Disk| Check::new(CheckConfig::default()).run(|op| disk.run(&op));
+    assert_eq!(check(&mut Disk::default()), Err(CheckError::NoData));
+    // What a first start leaves that ended early: journals of zeros, and no boot file.
+    let mut begun = Disk::default();
+    let file = FileId::Journal { shard: 0, no: 0 };
+    begun.run(&Op::Allocate { file, len: 8192, zeros: true }).expect("the disk is good");
+    assert!(check(&mut begun).expect("there is something").is_whole());
+    // A folder with records, and nothing that says what counts of them.
+    let (mut world, log) = filled(2);
+    world.kill();
+    for path in world.disk.paths().iter().filter(|path| path.starts_with('.')) {
+        world.disk.remove(path);
+    }
+    let report = check(&mut world.disk).expect("there are records");
+    assert!(report.findings.iter().any(|finding| finding.path == *world.logs[&log].dir));
+}
+
+/// The checkpoint from which a cut journal is gone on with goes to the other slot: a crash in mid-write leaves the first.
+#[test]
+fn a_cut_leaves_the_checkpoint_that_it_began_with() {
+    let mut slots = [false; 2];
+    for appends in [10, 60, 90, 130, 170] {
+        let (mut world, log) = filled(3);
+        for _ in 0..appends {
+            world.append(log, 2500, Durable);
+            world.settle();
+        }
+        world.kill();
+        let path = |slot: usize| format!(".coretide/shard-0/checkpoint-{slot}");
+        let seq = |disk: &Disk, slot| match disk.file(&path(slot)).map(CheckpointImage::decode) {
+            Some(Decoded::Good(image)) => image.meta.seq,
+            _ => 0,
+        };
+        let seqs = [0, 1].map(|slot| seq(&world.disk, slot));
+        let slot = usize::from(seqs[1] > seqs[0]);
+        for path in world.disk.paths().into_iter().filter(|path| path.contains("journal-")) {
+            world.disk.flip(&path, 20, 1);
+        }
+        let before = world.disk.file(&path(slot)).expect("a checkpoint").to_vec();
+        let report = run_check(&mut world.disk, CheckConfig { repair: false, cut_journal: true });
+        if report.findings.is_empty() {
+            continue;
+        }
+        assert!(report.is_whole(), "{report:#?}");
+        assert!(world.disk.file(&path(slot)).expect("a checkpoint") == before, "slot {slot} stays as it was");
+        assert_eq!(seq(&world.disk, slot ^ 1), seqs[slot] + 1);
+        slots[slot] = true;
+    }
+    assert_eq!(slots, [true; 2], "either slot had the newest");
+}
