@@ -177,7 +177,7 @@ impl Decompressor {
             if out.len() == out.capacity() {
                 grow(out, limit_bytes);
             }
-            let (read_before, written_before, room) = (input.pos(), out.len(), out.capacity());
+            let (read_before, written_before) = (input.pos(), out.len());
             let mut output = OutBuffer::around_pos(out, written_before);
             let hint =
                 context.decompress_stream(&mut output, &mut input).map_err(|_| malformed("not a valid zstd frame"))?;
@@ -186,7 +186,8 @@ impl Decompressor {
                 return Err(CodecError::TooLarge { max_bytes: limit_bytes });
             }
             frame_ended = hint == 0;
-            if input.pos() == read_before && written == written_before && written < room {
+            // There was room.
+            if input.pos() == read_before && written == written_before {
                 return Err(malformed("it is cut off"));
             }
         }

@@ -435,3 +435,14 @@ fn what_the_attributes_say() {
     let of = |base_sequence| BatchHeader { base_sequence, last_offset_delta: 4, ..header }.last_sequence();
     assert_eq!([of(-1), of(0), of(i32::MAX - 4), of(i32::MAX - 3)], [-1, 4, i32::MAX, 0]);
 }
+
+#[test]
+fn a_hundred_rejected_records_are_named_and_the_others_only_refused() {
+    for (records, named) in [(99, 99), (100, 100), (150, 100)] {
+        let mut builder = BatchBuilder::new(Compression::default());
+        (0..records).for_each(|_| builder.push(NOW_MS, None, Some(b"value"), &[]));
+        let error = verify(&builder.build(), &ProduceRules { compacted: true, ..rules() }).unwrap_err();
+        assert_eq!(error.record_errors().len(), named);
+        assert_eq!(error.record_errors()[named - 1].index, named as i32 - 1);
+    }
+}

@@ -339,3 +339,22 @@ pub(crate) fn seal(mut batch: Vec<u8>, header: &mut BatchHeader) -> Bytes {
     header.write(&mut batch);
     Bytes::from(batch)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::BatchBuilder;
+
+    #[test]
+    fn memory_for_what_a_batch_unpacks_to_is_kept_unless_it_was_much() {
+        let mut verifier = Verifier::default();
+        for (bytes, is_kept) in [(100_000, true), (6 << 20, false), (1000, true)] {
+            let mut builder = BatchBuilder::new(Compression::of(Codec::Gzip));
+            builder.push(1, None, Some(&vec![7; bytes]), &[]);
+            let batch = builder.build();
+            let rules = ProduceRules::from_config(&TopicConfig::default(), 1);
+            verifier.verify_produced(batch, &rules).expect("a good batch");
+            assert_eq!(verifier.scratch.capacity() > 0, is_kept, "{bytes} bytes");
+        }
+    }
+}

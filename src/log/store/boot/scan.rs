@@ -153,7 +153,8 @@ impl Scan {
         let next = bytes.get(walked as usize..).and_then(|rest| peek_header(rest).ok());
         let cut = next.map_or(HEADER_MAX, |header| header.total_bytes().min(i32::MAX as usize) as u32);
         let at_file_end = (bytes.len() as u32) < asked;
-        if !broken && !at_file_end && (walked > from || asked < cut) {
+        let is_cut_short = (0..cut).contains(&asked);
+        if !broken && !at_file_end && (walked > from || is_cut_short) {
             let at = open.end;
             return Some(self.read(at, CHUNK_BYTES.max(cut)));
         }
