@@ -19,10 +19,10 @@ use crate::sys;
 pub const OPEN_FILES_MAX: usize = 256;
 /// Bytes of zeros written at a time into a file that is to be pre-written.
 const ZERO_CHUNK_BYTES: usize = 1 << 20;
-/// Size of the pooled buffers for direct reads; larger reads get memory of their own.
-const READ_BUFFER_BYTES: usize = 1 << 20;
-/// Free read buffers kept.
-const READ_BUFFERS_KEPT: usize = 2;
+/// Sizes of the pooled buffers for direct reads, and how many free ones of each are kept; larger reads get memory of their
+/// own. The large ones are for what consumers ask for by default, 1 MiB, and the blocks around it: of their memory only
+/// what was once read into is resident.
+const READ_BUFFERS: [(usize, usize); 2] = [(256 << 10, 8), (2 << 20, 16)];
 
 /// One operation; every path is below the [`Disk`]'s folder.
 #[derive(Clone, Debug)]
@@ -153,14 +153,14 @@ pub struct Disk {
     root: PathBuf,
     direct: bool,
     open: Mutex<OpenFiles>,
-    buffers: BufPool,
+    buffers: [BufPool; 2],
 }
 
 impl Disk {
     /// The files below `root`. `direct`: its file system takes `O_DIRECT`; where it does not, direct operations go
     /// through the page cache.
     pub fn new(root: &Path, direct: bool) -> Disk {
-        let buffers = BufPool::new(READ_BUFFER_BYTES, READ_BUFFERS_KEPT);
+        let buffers = READ_BUFFERS.map(|(bytes, kept)| BufPool::new(bytes, kept));
         Disk { root: root.to_path_buf(), direct, open: Mutex::default(), buffers }
     }
 
@@ -274,8 +274,9 @@ impl Disk {
         let from = at / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
         let skip = (at - from) as usize;
         let len = readable(&file, at, len)?;
-        let mut buffer = self.buffers.take(blocks_up(skip + len));
         let wanted = blocks_up(skip + len);
+        let [small, large] = &self.buffers;
+        let mut buffer = if wanted <= small.buffer_bytes() { small.take(wanted) } else { large.take(wanted) };
         let filled = sys::read_full_at(&file, &mut buffer.whole_mut()[..wanted], from)?;
         buffer.set_len(filled);
         let end = filled.min(skip + len);

@@ -40,7 +40,9 @@ pub const STOP_GRACE_US: u64 = 5_000_000;
 /// counted.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 512;
 /// Bytes that reads from disk for fetches may bring into memory at one time; more wait for their turn.
-pub const COLD_BYTES_MAX: u64 = 64 << 20;
+pub const COLD_BYTES_MAX: u64 = 48 << 20;
+/// Bytes that are read for sequential readers of cold data before they ask, or have been and wait for them.
+pub const AHEAD_BYTES_MAX: u64 = 16 << 20;
 /// Fetches that wait for the disk at one time; more are answered without data, and ask again.
 pub const COLD_WAITS_MAX: usize = 4096;
 

@@ -6,14 +6,14 @@ use coretide_model::Notice;
 use smallvec::SmallVec;
 
 use super::Store;
-use super::api::{Extent, LogKey, ReadPlan, ReadReady, TimeLookup};
+use super::api::{Extent, Extents, LogKey, ReadPlan, ReadReady, TimeLookup};
 use super::index::{IndexEntry, MaxTimestamp};
 use super::jobs::{
     ColdPlace, ColdRead, ColdSource, ColdStart, ReadDone, ReadFailure, TimeDone, TimeRead, TimeSegment, TimeTarget,
     Verified,
 };
 use super::segment::{Log, Segment};
-use crate::batch::walk_batches;
+use crate::batch::{peek_header, walk_batches};
 
 /// Places that sequential readers of one log come back to, at most.
 const CURSORS_MAX: usize = 8;
@@ -218,6 +218,67 @@ impl Store {
             limit_offset: limit_offset.min(log.committed_end),
             segments: vec![log.time_segment(segment, committed)],
         })
+    }
+}
+
+impl ColdRead {
+    /// True when it begins where another one ended: somebody reads from there to here and on.
+    pub fn is_sequential(&self) -> bool {
+        matches!(self.start, ColdStart::Exact(_))
+    }
+
+    /// True when what it begins with was read and found good before, and may be sent from the file.
+    pub fn is_verified(&self) -> bool {
+        self.verified.is_some()
+    }
+
+    /// What this read may have of batches that were read for it before it was planned; and the rest of them, when that is
+    /// about as much again.
+    pub fn take_from(&self, held: &ReadReady) -> (ReadReady, Option<ReadReady>) {
+        if held.bytes <= self.max_bytes && held.next_offset <= self.limit_offset {
+            return (held.clone(), None);
+        }
+        let budget = Budget {
+            limit_offset: self.limit_offset,
+            max_bytes: self.max_bytes,
+            at_least_one: self.at_least_one,
+            extents_max: usize::MAX,
+        };
+        let mut taken = ReadReady::default();
+        for extent in &held.extents {
+            let Extent::Hot(bytes) = extent else { break };
+            if !take_batches(bytes, self.from_offset, &budget, &mut taken) {
+                break;
+            }
+        }
+        let rest = (taken.bytes > 0).then(|| held.behind(&taken)).flatten();
+        (taken, rest.filter(|rest| rest.bytes + rest.first_batch_bytes >= self.max_bytes))
+    }
+}
+
+impl ReadReady {
+    /// True when all of it is in memory.
+    pub fn is_in_memory(&self) -> bool {
+        self.extents.iter().all(|extent| matches!(extent, Extent::Hot(_)))
+    }
+
+    /// What lies behind `taken`, the front of this; none when nothing does.
+    fn behind(&self, taken: &ReadReady) -> Option<ReadReady> {
+        let mut skip = taken.bytes;
+        let mut extents = Extents::new();
+        for extent in &self.extents {
+            let Extent::Hot(bytes) = extent else { return None };
+            let skipped = skip.min(bytes.len());
+            skip -= skipped;
+            if skipped < bytes.len() {
+                extents.push(Extent::Hot(bytes.slice(skipped..)));
+            }
+        }
+        let first_batch_bytes = match extents.first() {
+            Some(Extent::Hot(bytes)) => peek_header(bytes).ok()?.total_bytes(),
+            Some(Extent::File { .. }) | None => return None,
+        };
+        Some(ReadReady { extents, bytes: self.bytes - taken.bytes, first_batch_bytes, next_offset: self.next_offset })
     }
 }
 

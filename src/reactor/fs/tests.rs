@@ -34,6 +34,22 @@ fn direct_writes_read_back_at_any_offset_and_stop_at_the_end() {
     }
 }
 
+/// Reads of 1 MiB from anywhere in a file, as consumers want them, each got fresh memory, which the kernel had to clear.
+#[test]
+fn bug_ours_reads_of_a_consumers_default_size_use_memory_again() {
+    let (_dir, disk) = disk();
+    let write = FileOp::Write { path: path("x"), at: 0, bytes: aligned(7, 600), direct: true, durable: false };
+    assert_eq!(disk.execute(&write), Ok(FileOk::Done));
+    let mut places = std::collections::BTreeSet::new();
+    for at in 0..10 {
+        let read = FileOp::Read { path: path("x"), at: 5000 * at, len: 1 << 20, direct: true };
+        let Ok(FileOk::Data(bytes)) = disk.execute(&read) else { panic!("it was written") };
+        assert_eq!(bytes.len(), 1 << 20);
+        places.insert(bytes.as_ptr() as usize / (4 * BLOCK_BYTES));
+    }
+    assert!(!disk.is_direct() || places.len() <= 2, "{places:?}");
+}
+
 #[test]
 fn allocation_with_zeros_only_ever_grows_and_truncation_cuts() {
     let (_dir, disk) = disk();

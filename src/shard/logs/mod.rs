@@ -10,6 +10,7 @@
 //! Invariant: no answer that claims an append leaves before the store's committed number covers it.
 //! Must never touch: requests, connections, wire types.
 
+mod aheads;
 mod asks;
 mod internal;
 mod producers;
@@ -128,6 +129,7 @@ impl Logs {
         partition.close(&mut self.woken);
         self.by_key.remove(&key);
         self.fail_waits(|of| of == key, &AppendFailure::NotHere);
+        self.jobs.forget(key);
         self.store.delete_log(key);
     }
 

@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use coretide_log::store::{ColdRead, Extents, ReadDone, ReadFailure, ReadPlan, ReadReady, StoreJob, StoreJobOutput};
+use coretide_log::store::{
+    ColdRead, Extents, LogKey, ReadDone, ReadFailure, ReadPlan, ReadReady, StoreJob, StoreJobOutput,
+};
 use coretide_model::config::broker::ColdFetch;
 use coretide_model::{ErrorCode, ShardId, TopicPartition};
-use coretide_partition::{Isolation, Marks, ReadError, ReadSpec};
+use coretide_partition::{Isolation, Marks, ReadError, ReadOk, ReadSpec};
 
+use super::aheads::{self, Aheads};
 use super::internal::Ticket;
 use super::{Logs, asks};
 use crate::config::{COLD_BYTES_MAX, COLD_WAITS_MAX};
@@ -25,7 +28,9 @@ pub(super) const NO_MARKS: Marks =
 /// Who waits for a job.
 pub(crate) enum JobOf {
     /// A part of a Fetch.
-    Part { wait: u64, index: usize, tp: TopicPartition, spec: ReadSpec },
+    Part { of: PartOf, sequential: bool },
+    /// Nobody yet: a part of a Fetch that is expected.
+    Ahead { key: LogKey, from_offset: i64 },
     /// A search by time.
     Asked(asks::Asked),
     /// One of our own machines reads its log.
@@ -38,10 +43,20 @@ impl JobOf {
     /// What it may bring into memory, as far as that is limited for all together.
     fn budget_bytes(&self) -> u64 {
         match self {
-            JobOf::Part { spec, .. } => u64::from(spec.max_bytes),
-            JobOf::Asked(_) | JobOf::Load(_) | JobOf::Unpacked(_) => 0,
+            JobOf::Part { of, .. } => u64::from(of.spec.max_bytes),
+            // Reads ahead have a limit of their own.
+            JobOf::Ahead { .. } | JobOf::Asked(_) | JobOf::Load(_) | JobOf::Unpacked(_) => 0,
         }
     }
+}
+
+/// One partition's part of a Fetch that waits for the disk.
+#[derive(Clone, Copy)]
+pub(crate) struct PartOf {
+    wait: u64,
+    index: usize,
+    tp: TopicPartition,
+    spec: ReadSpec,
 }
 
 /// A Fetch that waits for the disk.
@@ -64,6 +79,7 @@ pub(super) struct Jobs {
     reading_bytes: u64,
     /// Parts that wait for others to be read.
     queue: VecDeque<(ColdRead, JobOf)>,
+    aheads: Aheads<PartOf>,
 }
 
 impl Jobs {
@@ -77,7 +93,13 @@ impl Jobs {
             want_file,
             reading_bytes: 0,
             queue: VecDeque::new(),
+            aheads: Aheads::new(),
         }
+    }
+
+    /// A log is gone.
+    pub fn forget(&mut self, key: LogKey) {
+        self.aheads.forget(key);
     }
 }
 
@@ -168,7 +190,12 @@ impl Shard {
             let mut item = *item;
             item.spec.max_bytes = item.spec.max_bytes.min(left_bytes);
             item.spec.at_least_one &= !found;
-            let (part, mut cold) = self.logs.read_one(&item);
+            let (mut part, mut cold) = self.logs.read_one(&item);
+            if let Some(read) = &cold
+                && self.fill_from_ahead(&mut part, read, item.tp, &item.spec)
+            {
+                cold = None;
+            }
             cold = cold.filter(|_| self.logs.jobs.waits.len() < COLD_WAITS_MAX);
             let promised = if cold.is_some() { item.spec.max_bytes } else { part.bytes as u32 };
             found |= promised > 0;
@@ -184,15 +211,79 @@ impl Shard {
         jobs.next_wait += 1;
         jobs.waits.insert(wait, ColdWait { to: from, id, ask, answer, left: cold_reads.len() });
         for (index, item, cold) in cold_reads {
-            self.start_cold(cold, JobOf::Part { wait, index, tp: item.tp, spec: item.spec });
+            self.start_cold(cold, PartOf { wait, index, tp: item.tp, spec: item.spec });
         }
     }
 
-    /// Starts a read from disk, or has it wait while too much is being read.
-    fn start_cold(&mut self, mut cold: ColdRead, of: JobOf) {
-        cold.want_file = self.logs.jobs.want_file;
-        self.logs.jobs.queue.push_back((cold, of));
+    /// Starts a read from disk, or has it wait for one that is under way, or while too much is being read.
+    fn start_cold(&mut self, mut cold: ColdRead, of: PartOf) {
+        let jobs = &mut self.logs.jobs;
+        let Err(of) = jobs.aheads.wait(&cold, of) else { return };
+        cold.want_file = jobs.want_file;
+        let sequential = cold.is_sequential();
+        jobs.queue.push_back((cold, JobOf::Part { of, sequential }));
         self.start_queued();
+    }
+
+    /// Takes what was read ahead for this part, if it was, and reads on behind it.
+    fn fill_from_ahead(&mut self, part: &mut ReadPart, cold: &ColdRead, tp: TopicPartition, spec: &ReadSpec) -> bool {
+        let Some((ready, end_offset)) = self.logs.jobs.aheads.take(cold) else { return false };
+        part.fill(ready);
+        part.from_disk = true;
+        self.read_ahead(tp, spec, end_offset);
+        true
+    }
+
+    /// Starts to read what one who read up to `from_offset` will want next, unless it is in memory, or can be sent from the
+    /// file, or others wait for the disk.
+    fn read_ahead(&mut self, tp: TopicPartition, spec: &ReadSpec, from_offset: i64) {
+        let logs = &mut self.logs;
+        let (Some(partition), Some(max_bytes)) = (logs.partitions.get(&tp), aheads::size_for(spec.max_bytes)) else {
+            return;
+        };
+        let ahead = ReadSpec {
+            fetch_offset: from_offset,
+            max_bytes,
+            at_least_one: false,
+            current_leader_epoch: -1,
+            last_fetched_epoch: -1,
+            ..*spec
+        };
+        let Ok(ReadOk { plan: ReadPlan::Cold(cold), .. }) = partition.read(&mut logs.store, &ahead) else { return };
+        let jobs = &mut logs.jobs;
+        let is_sent_from_file = jobs.want_file && cold.is_verified();
+        let (key, from_offset) = (cold.key, cold.from_offset);
+        if !is_sent_from_file && jobs.queue.is_empty() && jobs.aheads.begin(key, from_offset, max_bytes) {
+            self.start_job(cold.into_job(), JobOf::Ahead { key, from_offset });
+        }
+    }
+
+    /// A read ahead is over. Whoever waits for it takes what it found, or reads for himself.
+    fn on_ahead(&mut self, key: LogKey, from_offset: i64, done: ReadDone) {
+        let found = done.result.ok().filter(|ready| ready.bytes > 0);
+        for of in self.logs.jobs.aheads.finish(key, from_offset, found) {
+            self.plan_part_again(of);
+        }
+    }
+
+    fn plan_part_again(&mut self, of: PartOf) {
+        let place = self.logs.jobs.waits[&of.wait].answer.parts[of.index].place;
+        let (mut part, cold) = self.logs.read_one(&ReadItem { tp: of.tp, place, spec: of.spec });
+        match cold {
+            Some(cold) if !self.fill_from_ahead(&mut part, &cold, of.tp, &of.spec) => self.start_cold(cold, of),
+            Some(_) | None => self.settle_part(of, part),
+        }
+    }
+
+    /// A part has what it will have.
+    fn settle_part(&mut self, of: PartOf, part: ReadPart) {
+        let waiting = self.logs.jobs.waits.get_mut(&of.wait).expect("its jobs are not over");
+        waiting.answer.parts[of.index] = part;
+        waiting.left -= 1;
+        if waiting.left == 0 {
+            let done = self.logs.jobs.waits.remove(&of.wait).expect("just seen");
+            self.send_read(done.to, done.id, &done.ask, done.answer);
+        }
     }
 
     fn start_queued(&mut self) {
@@ -223,9 +314,13 @@ impl Shard {
         self.logs.jobs.reading_bytes -= of.budget_bytes();
         self.start_queued();
         match (output, of) {
-            (StoreJobOutput::Read(mut done), JobOf::Part { wait, index, tp, spec }) => {
+            (StoreJobOutput::Read(mut done), JobOf::Part { of, sequential }) => {
                 self.logs.store.note_read(&mut done);
-                self.on_cold_part(done, wait, index, (tp, spec));
+                self.on_cold_part(done, of, sequential);
+            }
+            (StoreJobOutput::Read(mut done), JobOf::Ahead { key, from_offset }) => {
+                self.logs.store.note_read(&mut done);
+                self.on_ahead(key, from_offset, done);
             }
             (StoreJobOutput::Read(mut done), JobOf::Load(ticket)) => {
                 self.logs.store.note_read(&mut done);
@@ -240,33 +335,26 @@ impl Shard {
         }
     }
 
-    fn on_cold_part(&mut self, done: ReadDone, wait: u64, index: usize, (tp, spec): (TopicPartition, ReadSpec)) {
-        let place = self.logs.jobs.waits[&wait].answer.parts[index].place;
+    fn on_cold_part(&mut self, done: ReadDone, of: PartOf, sequential: bool) {
+        let planned =
+            &mut self.logs.jobs.waits.get_mut(&of.wait).expect("its jobs are not over").answer.parts[of.index];
+        let place = planned.place;
         let part = match done.result {
             Ok(ready) => {
-                let part = &mut self.logs.jobs.waits.get_mut(&wait).expect("its jobs are not over").answer.parts[index];
+                let mut part = std::mem::replace(planned, ReadPart::empty(place, ErrorCode::None, NO_MARKS));
+                let goes_on = sequential && ready.bytes > 0 && ready.is_in_memory();
+                let next_offset = ready.next_offset;
                 part.fill(ready);
                 part.from_disk = true;
-                None
+                if goes_on {
+                    self.read_ahead(of.tp, &of.spec, next_offset);
+                }
+                part
             }
             // Its segment was deleted: so this ends, for a log has only so many.
-            Err(ReadFailure::Gone) => {
-                let (part, cold) = self.logs.read_one(&ReadItem { tp, place, spec });
-                if let Some(cold) = cold {
-                    return self.start_cold(cold, JobOf::Part { wait, index, tp, spec });
-                }
-                Some(part)
-            }
-            Err(failure) => Some(ReadPart::empty(place, failure.code(), NO_MARKS)),
+            Err(ReadFailure::Gone) => return self.plan_part_again(of),
+            Err(failure) => ReadPart::empty(place, failure.code(), NO_MARKS),
         };
-        let waiting = self.logs.jobs.waits.get_mut(&wait).expect("its jobs are not over");
-        if let Some(part) = part {
-            waiting.answer.parts[index] = part;
-        }
-        waiting.left -= 1;
-        if waiting.left == 0 {
-            let done = self.logs.jobs.waits.remove(&wait).expect("just seen");
-            self.send_read(done.to, done.id, &done.ask, done.answer);
-        }
+        self.settle_part(of, part);
     }
 }

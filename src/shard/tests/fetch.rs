@@ -391,6 +391,91 @@ fn bug_ours_a_search_by_time_may_be_overtaken_by_deletions_for_as_long_as_they_g
     assert_eq!(rig.notices, [], "all is as it should be");
 }
 
+/// A topic whose records are on disk only, and a reader of it that is known to go on; offset 12 is next.
+fn sequential_reader(configs: &[(&str, &str)]) -> (Rig, ConnId) {
+    let settings = [("coretide.shard.cache.bytes", "1048576"), ("coretide.fetch.cold.mode", "direct")];
+    let mut rig = Rig::with(1, &settings);
+    rig.create("t", 1, configs);
+    let conn = rig.open(0);
+    for number in 0..40u8 {
+        put(&mut rig, conn, "t", 0, &[&vec![number; 150_000]]);
+    }
+    let mut rig = rig.restart(1, &settings);
+    let conn = rig.open(0);
+    for from in [0, 6] {
+        assert_eq!(read(&mut rig, conn, from), (from..from + 6).collect::<Vec<_>>());
+    }
+    (rig, conn)
+}
+
+/// The offsets that a fetch of 1 MiB finds, and each record is the one of its offset.
+fn read(rig: &mut Rig, conn: ConnId, from: i64) -> Vec<i64> {
+    rig.send(conn, VERSION, &fetch("t", vec![part(0, from)]));
+    received(rig, conn)
+}
+
+fn received(rig: &mut Rig, conn: ConnId) -> Vec<i64> {
+    let response: FetchResponse = rig.receive(conn);
+    let records = parts(&response)[0].records.clone().unwrap_or_default();
+    let value_of = |at: usize, size: usize| records[at + size / 2];
+    for (at, header) in walk_batches(&records) {
+        assert_eq!(i64::from(value_of(at, header.total_bytes())), header.base_offset);
+    }
+    shape(&response).remove(0).2
+}
+
+#[test]
+fn what_a_sequential_reader_of_cold_data_asks_for_next_is_read_before_it_asks() {
+    let (mut rig, conn) = sequential_reader(&[]);
+    rig.hold_reads = true;
+    assert_eq!(read(&mut rig, conn, 12), [12, 13, 14, 15, 16, 17], "no read stands between question and answer");
+    assert_eq!(rig.release_reads(), 1, "what comes next");
+    rig.hold_reads = true;
+    assert_eq!(read(&mut rig, conn, 18), [18, 19, 20, 21, 22, 23]);
+    // Whoever asks while it is being read waits for it, and does not read it again.
+    rig.send(conn, VERSION, &fetch("t", vec![part(0, 24)]));
+    let other = rig.open(0);
+    rig.send(other, VERSION, &fetch("t", vec![part(0, 24)]));
+    assert_eq!(rig.step_reads(), 1);
+    assert_eq!(received(&mut rig, conn), [24, 25, 26, 27, 28, 29]);
+    rig.release_reads();
+    assert_eq!(received(&mut rig, other), [24, 25, 26, 27, 28, 29]);
+}
+
+#[test]
+fn a_reader_of_little_at_a_time_gets_it_from_one_read_ahead() {
+    let (mut rig, conn) = sequential_reader(&[]);
+    rig.hold_reads = true;
+    for from in (12..18).step_by(2) {
+        let little = FetchPartition { partition_max_bytes: 310_000, ..part(0, from) };
+        rig.send(conn, VERSION, &fetch("t", vec![little]));
+        assert_eq!(received(&mut rig, conn), [from, from + 1]);
+    }
+}
+
+#[test]
+fn what_was_read_ahead_goes_with_its_records() {
+    let (mut rig, conn) = sequential_reader(&[("segment.bytes", "2097152"), ("file.delete.delay.ms", "0")]);
+    delete_up_to(&mut rig, conn, 20);
+    let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(0, 12)]));
+    assert_eq!(shape(&response), [(0, 1, vec![])], "it was in memory, but it is deleted");
+    assert_eq!(read(&mut rig, conn, 20)[0], 20);
+}
+
+#[test]
+fn a_read_ahead_that_fails_harms_only_those_who_ask_for_its_records() {
+    let (mut rig, conn) = sequential_reader(&[("segment.bytes", "2097152")]);
+    rig.hold_reads = true;
+    assert_eq!(read(&mut rig, conn, 12), [12], "the last of its segment");
+    let file = FileId::Segment { dir: "t-0".into(), base_offset: 13, kind: SegmentFile::Log };
+    rig.disk.run(Op::Remove { file }).unwrap();
+    rig.send(conn, VERSION, &fetch("t", vec![part(0, 13)]));
+    assert_eq!(rig.release_reads(), 1, "the read ahead");
+    let response: FetchResponse = rig.receive(conn);
+    assert_eq!(shape(&response), [(0, 56, vec![])]);
+    assert_eq!(read(&mut rig, conn, 26)[0], 26);
+}
+
 /// A client got KAFKA_STORAGE_ERROR and nobody else was told anything.
 #[test]
 fn bug_ours_a_segment_whose_file_is_missing_is_told_to_the_operator() {

@@ -1,0 +1,181 @@
+//! What sequential readers of cold data will ask for next, read before they do: it is found here while it is being read
+//! and until somebody takes it.
+//! Must never touch: when to read ahead, and what waits for a read (reads.rs).
+
+use std::collections::VecDeque;
+
+use coretide_log::store::{ColdRead, LogKey, ReadReady};
+
+use crate::config::AHEAD_BYTES_MAX;
+
+/// What is smaller than this is not worth a read of its own.
+const READ_BYTES: u32 = 1 << 20;
+/// Readers that ask for more than this at a time have little to gain.
+const LARGE_BYTES: u32 = 4 << 20;
+
+/// How much to read ahead for one who asks for `max_bytes` at a time: some multiple of it, or nothing.
+pub(super) fn size_for(max_bytes: u32) -> Option<u32> {
+    let fits = (1..=LARGE_BYTES).contains(&max_bytes);
+    fits.then(|| max_bytes.saturating_mul((READ_BYTES / max_bytes).max(1)))
+}
+
+enum State<W> {
+    /// And so many wait for it.
+    Reading(Vec<W>),
+    Ready(ReadReady),
+}
+
+struct Ahead<W> {
+    key: LogKey,
+    from_offset: i64,
+    bytes: u64,
+    state: State<W>,
+}
+
+/// Reads ahead of one shard, the oldest first, with those who wait for them.
+pub(super) struct Aheads<W> {
+    all: VecDeque<Ahead<W>>,
+    bytes: u64,
+}
+
+impl<W> Aheads<W> {
+    pub fn new() -> Aheads<W> {
+        Aheads { all: VecDeque::new(), bytes: 0 }
+    }
+
+    fn place(&self, key: LogKey, from_offset: i64) -> Option<usize> {
+        self.all.iter().position(|ahead| ahead.key == key && ahead.from_offset == from_offset)
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Ahead<W>> {
+        let ahead = self.all.remove(at)?;
+        self.bytes -= ahead.bytes;
+        Some(ahead)
+    }
+
+    /// A read of up to `bytes` is to begin: makes room for it at the cost of the oldest that nobody has taken. False when
+    /// there is no room, or it was read already.
+    pub fn begin(&mut self, key: LogKey, from_offset: i64, bytes: u32) -> bool {
+        let bytes = u64::from(bytes);
+        if self.place(key, from_offset).is_some() {
+            return false;
+        }
+        while self.bytes + bytes > AHEAD_BYTES_MAX {
+            let is_ready = |ahead: &Ahead<W>| matches!(ahead.state, State::Ready(_));
+            let Some(oldest) = self.all.iter().position(is_ready) else { return false };
+            self.remove(oldest);
+        }
+        self.bytes += bytes;
+        self.all.push_back(Ahead { key, from_offset, bytes, state: State::Reading(Vec::new()) });
+        true
+    }
+
+    /// A read that was begun is over, and found this, or nothing. Yields who waited for it.
+    pub fn finish(&mut self, key: LogKey, from_offset: i64, found: Option<ReadReady>) -> Vec<W> {
+        let Some(at) = self.place(key, from_offset) else { return Vec::new() };
+        let Some(found) = found else {
+            return match self.remove(at).map(|ahead| ahead.state) {
+                Some(State::Reading(waiting)) => waiting,
+                Some(State::Ready(_)) | None => Vec::new(),
+            };
+        };
+        match std::mem::replace(&mut self.all[at].state, State::Ready(found)) {
+            State::Reading(waiting) => waiting,
+            State::Ready(_) => Vec::new(),
+        }
+    }
+
+    /// Waits for what is being read; gives the waiter back where nothing is.
+    pub fn wait(&mut self, cold: &ColdRead, waiter: W) -> Result<(), W> {
+        match self.place(cold.key, cold.from_offset).map(|at| &mut self.all[at].state) {
+            Some(State::Reading(waiting)) => {
+                waiting.push(waiter);
+                Ok(())
+            }
+            Some(State::Ready(_)) | None => Err(waiter),
+        }
+    }
+
+    /// What was read for this, within its limits, and the offset behind all that was read with it.
+    pub fn take(&mut self, cold: &ColdRead) -> Option<(ReadReady, i64)> {
+        let at = self.place(cold.key, cold.from_offset)?;
+        let State::Ready(ready) = &self.all[at].state else { return None };
+        let (taken, rest) = cold.take_from(ready);
+        let end_offset = rest.as_ref().map_or(taken.next_offset, |rest| rest.next_offset);
+        match rest {
+            Some(rest) => {
+                let ahead = &mut self.all[at];
+                (ahead.from_offset, ahead.state) = (taken.next_offset, State::Ready(rest));
+            }
+            None => drop(self.remove(at)),
+        }
+        (taken.bytes > 0).then_some((taken, end_offset))
+    }
+
+    /// A log is gone, and what was read of it. Reads under way end as they do.
+    pub fn forget(&mut self, key: LogKey) {
+        while let Some(at) =
+            self.all.iter().position(|ahead| ahead.key == key && matches!(ahead.state, State::Ready(_)))
+        {
+            self.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: LogKey = LogKey(1);
+
+    fn ready(bytes: usize, next_offset: i64) -> ReadReady {
+        ReadReady { bytes, next_offset, ..ReadReady::default() }
+    }
+
+    #[test]
+    fn what_is_read_at_a_time_is_a_multiple_of_what_is_asked_for() {
+        assert_eq!(
+            [0, 1, 300 << 10, 1 << 20, 3 << 20, 4 << 20].map(size_for),
+            [None, Some(1 << 20), Some(900 << 10), Some(1 << 20), Some(3 << 20), Some(4 << 20)]
+        );
+        assert_eq!([(4 << 20) + 1, u32::MAX].map(size_for), [None, None]);
+    }
+
+    #[test]
+    fn the_oldest_that_nobody_took_makes_room_and_what_is_being_read_never_does() {
+        let mut aheads: Aheads<u8> = Aheads::new();
+        let most = AHEAD_BYTES_MAX / u64::from(READ_BYTES);
+        for from_offset in 0..most as i64 {
+            assert!(aheads.begin(KEY, from_offset, READ_BYTES));
+            assert!(!aheads.begin(KEY, from_offset, READ_BYTES), "once");
+        }
+        assert!(!aheads.begin(KEY, 100, READ_BYTES), "all are being read");
+        for from_offset in [3, 1] {
+            assert!(aheads.finish(KEY, from_offset, Some(ready(10, 50))).is_empty());
+        }
+        assert!(aheads.begin(KEY, 100, READ_BYTES));
+        assert!(!aheads.begin(KEY, 3, READ_BYTES), "it is there");
+        assert!(aheads.begin(KEY, 1, READ_BYTES), "it made room, and now what was at 3 does");
+        assert!(!aheads.begin(KEY, 3, READ_BYTES), "all are being read again");
+        assert_eq!(aheads.bytes, AHEAD_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_read_that_found_nothing_leaves_nothing_and_a_log_that_is_gone_only_what_is_being_read() {
+        let mut aheads: Aheads<u8> = Aheads::new();
+        for (key, from_offset) in [(KEY, 1), (KEY, 2), (KEY, 3), (LogKey(2), 1)] {
+            assert!(aheads.begin(key, from_offset, READ_BYTES));
+        }
+        assert!(aheads.finish(KEY, 1, None).is_empty());
+        assert_eq!(aheads.place(KEY, 1), None);
+        aheads.finish(KEY, 2, Some(ready(1, 9)));
+        aheads.finish(LogKey(2), 1, Some(ready(1, 9)));
+        aheads.forget(KEY);
+        assert_eq!(
+            [(KEY, 2), (KEY, 3), (LogKey(2), 1)].map(|(key, at)| aheads.place(key, at).is_some()),
+            [false, true, true]
+        );
+        assert_eq!(aheads.bytes, 2 * u64::from(READ_BYTES));
+        assert!(aheads.finish(KEY, 77, Some(ready(1, 78))).is_empty(), "nobody began it");
+    }
+}
