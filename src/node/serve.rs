@@ -44,6 +44,7 @@ const FILES_OF_SHARD: u64 = 1024;
 /// Runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     cpu::abort_on_panic();
+    cpu::map_large_allocations();
     let signals = Signals::take()?;
     let (config, notes) = config::load(&options, std::env::vars())?;
     notes.iter().for_each(|note| tracing::warn!("{note}"));
