@@ -103,3 +103,15 @@ fn a_builder_says_how_many_records_it_has_and_whose_timestamps() {
     let header = peek_header(&builder.build()).unwrap();
     assert_eq!(header.timestamp_type(), coretide_model::topic_config::TimestampType::LogAppendTime);
 }
+
+#[test]
+fn a_builder_says_how_large_it_is_and_where_the_first_of_the_largest_timestamps_is() {
+    let mut builder = BatchBuilder::new(Compression::default());
+    assert_eq!(builder.plain_bytes(), crate::batch::HEADER_BYTES);
+    for (timestamp_ms, delta) in [(5, 0), (9, 1), (9, 1), (7, 1), (10, 4)] {
+        builder.push(timestamp_ms, Some(b"key"), Some(b"a value"), &[]);
+        assert_eq!(builder.max_timestamp_delta(), delta);
+    }
+    let plain_bytes = builder.plain_bytes();
+    assert_eq!(builder.build().len(), plain_bytes);
+}

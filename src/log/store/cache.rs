@@ -141,3 +141,57 @@ impl Cache {
         self.queue.binary_search_by_key(&commit, |entry| entry.cached.commit).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cached(commit: CommitSeq, buffer_bytes: usize, used_bytes: usize) -> Cached {
+        Cached { commit, buffer_bytes, used_bytes, keys: SmallVec::new() }
+    }
+
+    #[test]
+    fn a_buffer_goes_with_the_last_piece_that_a_log_uses_of_it() {
+        let mut cache = Cache::default();
+        assert!(!cache.has(1) && cache.bytes() == 0);
+        (10..60).for_each(|commit| cache.push(cached(commit, 1000, 300)));
+        assert_eq!([9, 10, 11, 59].map(|commit| cache.has(commit)), [false, true, true, true]);
+        // Side by side, far apart, and of commits that are not held.
+        cache.let_go([(5, 300), (10, 100), (11, 300), (50, 300), (70, 1)].into_iter());
+        assert_eq!(cache.bytes(), 48_000);
+        cache.let_go([(10, 200), (51, 299), (59, 300)].into_iter());
+        assert_eq!(cache.bytes(), 46_000);
+        cache.let_go([(51, 1)].into_iter());
+        assert_eq!(cache.bytes(), 45_000);
+    }
+
+    #[test]
+    fn what_is_charged_and_reserved_is_held_too() {
+        let mut cache = Cache::default();
+        cache.push(cached(1, 1000, 10));
+        cache.push(cached(3, 500, 10));
+        cache.charge(3, 70);
+        cache.charge(2, 9999);
+        assert_eq!(cache.bytes(), 1570);
+        cache.reserve(30);
+        cache.reserve(4);
+        assert_eq!(cache.bytes(), 1604);
+        cache.unreserve(30);
+        cache.pop();
+        assert_eq!((cache.bytes(), cache.oldest().map(|oldest| oldest.commit)), (574, Some(3)));
+        cache.pop();
+        assert_eq!((cache.bytes(), cache.oldest().is_none()), (4, true));
+    }
+
+    #[test]
+    fn a_buffer_is_at_most_twice_as_large_as_what_it_holds() {
+        let pools = Pools::new();
+        for bytes in [1, SMALLEST_BYTES, SMALLEST_BYTES + 1, 100_000, 1 << 20, (1 << 20) + 1] {
+            let room = pools.take(bytes).capacity();
+            assert!(room >= bytes && (room < 2 * bytes || room == SMALLEST_BYTES), "{room} for {bytes}");
+        }
+        let largest = SMALLEST_BYTES << (CLASSES - 1);
+        assert_eq!(pools.class(10 * largest).buffer_bytes(), largest);
+        assert!(pools.take(largest + 1).capacity() > largest);
+    }
+}

@@ -399,16 +399,15 @@ pub fn encode_file(magic: [u8; 8], seq: u64, payload: &[u8]) -> Bytes {
 /// The sequence and the payload of a file of our own; an error of none when it is not whole, of the format when that is newer.
 pub fn decode_file(magic: [u8; 8], bytes: &[u8]) -> Result<(u64, &[u8]), Option<u32>> {
     let head = bytes.first_chunk::<HEADER_BYTES>().ok_or(None)?;
-    let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|n| head[at + n]));
+    let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|n| head[at + n]));
     if head[..8] != magic || u32_at(60) != crc32c::crc32c(&head[..60]) {
         return Err(None);
     }
     if u32_at(8) > FORMAT {
         return Err(Some(u32_at(8)));
     }
-    let len = u64::from(u32_at(24)) | u64::from(u32_at(28)) << 32;
-    let end = usize::try_from(len).ok().and_then(|len| len.checked_add(HEADER_BYTES)).ok_or(None)?;
+    let end = usize::try_from(u64_at(24)).ok().and_then(|len| len.checked_add(HEADER_BYTES)).ok_or(None)?;
     let payload = bytes.get(HEADER_BYTES..end).ok_or(None)?;
-    let seq = u64::from(u32_at(16)) | u64::from(u32_at(20)) << 32;
-    if crc32c::crc32c(payload) == u32_at(32) { Ok((seq, payload)) } else { Err(None) }
+    if crc32c::crc32c(payload) == u32_at(32) { Ok((u64_at(16), payload)) } else { Err(None) }
 }

@@ -99,3 +99,26 @@ impl Log {
         self.runs.extend(behind);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(pieces: usize, bytes: usize, buffer_bytes: usize, cache_bytes: usize) -> usize {
+        let pieces: Vec<Bytes> = (0..pieces).map(|_| Bytes::from(vec![0; bytes])).collect();
+        buffers_kept(&pieces, buffer_bytes, cache_bytes)
+    }
+
+    #[test]
+    fn buffers_are_kept_of_what_lies_scattered_up_to_a_share_of_the_cache() {
+        let much = 1 << 30;
+        assert_eq!(kept(1, 1000, 4096, much), 0, "one piece is as good where it is");
+        assert_eq!(kept(2, 1000, 4096, much), 1);
+        assert_eq!(kept(5, 1000, 4096, much), 2);
+        assert_eq!(kept(8, PIECE_MAX_BYTES - 1, 128 << 10, much), 1);
+        assert_eq!(kept(8, PIECE_MAX_BYTES, 128 << 10, much), 0, "large pieces stay");
+        assert_eq!(kept(300, 8000, 128 << 10, much), 8, "1 MiB at most");
+        assert_eq!(kept(300, 8000, 128 << 10, 1 << 20), 2, "a quarter of the cache at most");
+        assert_eq!(kept(300, 8000, 128 << 10, 1000), 0);
+    }
+}

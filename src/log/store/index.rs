@@ -173,3 +173,67 @@ pub fn read_time(bytes: &[u8]) -> Option<TimeEntry> {
     let relative_offset = u32::from_be_bytes(*rest.first_chunk::<4>()?);
     Some(TimeEntry { timestamp: i64::from_be_bytes(*timestamp), relative_offset })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An index with entries for batches of 100 bytes at an interval of 100.
+    fn index(batches: u32) -> SegmentIndex {
+        let mut index = SegmentIndex::default();
+        for n in 0..batches {
+            index.note_batch(50, n * 101, 50 + i64::from(n), 1000 + i64::from(n), 100);
+        }
+        index
+    }
+
+    #[test]
+    fn an_entry_is_due_when_more_than_the_interval_lies_before() {
+        let mut index = SegmentIndex::default();
+        for (position, entries) in [(0, 0), (100, 0), (101, 1), (201, 1), (202, 2), (900, 3)] {
+            index.note_batch(0, position, i64::from(position), 5, 100);
+            assert_eq!(index.pending.len(), entries, "at {position}");
+        }
+        // The timestamp has not grown since the first entry.
+        assert_eq!(index.pending.iter().filter(|entry| entry.time.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn of_equal_timestamps_the_first_is_the_largest() {
+        let mut index = SegmentIndex::default();
+        for (offset, timestamp) in [(1, 7), (2, 7), (3, 6)] {
+            index.note_batch(0, 0, offset, timestamp, 100);
+        }
+        assert_eq!(index.max, MaxTimestamp { timestamp: 7, offset: 1 });
+    }
+
+    /// Kafka's: the offset index is full without room for an entry, the time index without room for that and the last one.
+    #[test]
+    fn an_index_is_full_when_the_next_entry_would_not_fit() {
+        let mut index = index(5);
+        assert_eq!(index.pending.len(), 4);
+        let full = |index: &SegmentIndex, more, limit| index.is_full(more, limit);
+        assert!(!full(&index, 0, 72) && full(&index, 0, 71), "4 entries, the next, and the last of the time index");
+        assert!(!full(&index, 3, 108) && full(&index, 3, 107));
+        index.flushed(4);
+        assert_eq!((index.index_bytes, index.time_bytes), (32, 48));
+        assert!(!full(&index, 0, 72) && full(&index, 0, 71), "in the files they count as much");
+        // Without timestamps the offset index is the larger one.
+        let mut plain = SegmentIndex { index_bytes: 800, time_bytes: 12, ..SegmentIndex::default() };
+        assert!(!full(&plain, 0, 808) && full(&plain, 0, 807));
+        assert!(!full(&plain, 9, 880) && full(&plain, 9, 879));
+        plain.pending.push(IndexEntry { relative_offset: 1, position: 1, time: None });
+        assert!(!full(&plain, 9, 888) && full(&plain, 9, 887));
+    }
+
+    #[test]
+    fn an_index_as_of_a_position_has_the_entries_below_it() {
+        let index = index(5);
+        let max = MaxTimestamp { timestamp: 9, offset: 8 };
+        for (position, entries) in [(0, 0), (101, 0), (102, 1), (303, 2), (1000, 4)] {
+            let then = index.as_of(position, max);
+            assert_eq!((then.pending.len(), then.max), (entries, max), "at {position}");
+            assert_eq!(then.pending[..], index.pending[..entries]);
+        }
+    }
+}

@@ -172,4 +172,41 @@ mod tests {
         ring.recycle(9);
         assert_eq!(ring.free_files(), 1, "the newest file keeps taking commits");
     }
+
+    #[test]
+    fn a_file_is_half_full_behind_its_half_and_only_the_newest_counts() {
+        let mut ring = ring(2);
+        assert!(!ring.is_half_full() && ring.newest_file_seq() == 0);
+        ring.place(5, 50, 0);
+        assert!(!ring.is_half_full());
+        ring.place(6, 1, 0);
+        assert!(ring.is_half_full());
+        assert_eq!(ring.newest_file_seq(), 5);
+        ring.place(7, 50, 0);
+        assert!(!ring.is_half_full());
+        assert_eq!(ring.newest_file_seq(), 7);
+    }
+
+    #[test]
+    fn a_new_file_has_a_number_that_none_had() {
+        let mut ring = ring(3);
+        assert_eq!([ring.reserve_no(), ring.reserve_no()], [3, 4]);
+        assert_eq!(Ring::new(Vec::new()).reserve_no(), 0);
+    }
+
+    #[test]
+    fn a_file_needs_a_sync_until_one_came_behind_its_newest_commit() {
+        let mut ring = ring(2);
+        ring.note_unsynced(0, 4);
+        ring.note_unsynced(1, 6);
+        ring.synced_to(3);
+        assert_eq!(ring.unsynced_files(), [0, 1]);
+        ring.synced_to(4);
+        assert_eq!(ring.unsynced_files(), [1]);
+        ring.note_unsynced(1, 9);
+        ring.synced_to(8);
+        assert_eq!(ring.unsynced_files(), [1]);
+        ring.synced_to(10);
+        assert_eq!(ring.unsynced_files(), Vec::<u32>::new());
+    }
 }

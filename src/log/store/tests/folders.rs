@@ -9,7 +9,7 @@ use coretide_stdx::aligned::BufPool;
 use super::disk::Disk;
 use super::world::{World, small_config, small_limits};
 use crate::io::Durability::Durable;
-use crate::io::{FileId, Op, SegmentFile, Step};
+use crate::io::{FileId, IoError, Op, SegmentFile, Step};
 use crate::store::jobs::{DestageJob, OwnDone, OwnOk, PrepareSpec, RemoveJob, RemoveSpec};
 use crate::store::{LogConfig, StoreJob};
 
@@ -175,4 +175,11 @@ fn a_job_says_who_waits_for_it_and_whether_it_may_be_done_beside_the_ring() {
     assert_eq!(kinds(search.into_job()), (true, false));
     assert_eq!(kinds(StoreJob::destage(destage(NEW, 1))), (false, true));
     assert_eq!(kinds(StoreJob::measure()), (false, false));
+}
+
+#[test]
+fn a_name_is_taken_when_a_folder_could_not_get_it_and_not_when_something_else_failed() {
+    let is_taken = |op, errno| IoError { op, path: String::new(), errno, message: String::new() }.is_name_taken();
+    assert!(is_taken("rename", 17) && is_taken("rename", 39));
+    assert!(!is_taken("rename", 5) && !is_taken("write", 17));
 }

@@ -103,3 +103,83 @@ fn batches_fit_an_empty_segment_as_far_as_segment_ms_goes() {
     assert!(fits(&[-1, -1], 4000, 5000) && !fits(&[-1, -1], 4000, 5001));
     assert!(fits(&[-1, 99_000], 4000, 5000), "none in the first: the clock");
 }
+
+#[test]
+fn a_segment_rolls_before_a_batch_that_is_too_much_for_it() {
+    let config = LogConfig { segment_ms: 1000, segment_bytes: 5000, segment_index_bytes: 60, ..small_config() };
+    let segment = |end, roll_timestamp| Segment { end, roll_timestamp, created_ms: 4000, ..Segment::new(100) };
+    let rolls = |segment: &Segment, last_offset, timestamp, bytes, now_ms| {
+        segment.must_roll(&config, &summary(last_offset, timestamp, bytes), now_ms)
+    };
+    let begun = segment(1000, Some(7000));
+    assert!(!rolls(&begun, 101, 7000, 4000, 0) && rolls(&begun, 101, 7000, 4001, 0), "segment.bytes");
+    assert!(!rolls(&begun, 101, 8000, 10, 99_000) && rolls(&begun, 101, 8001, 10, 0), "segment.ms");
+    assert!(!rolls(&begun, 101, -1, 10, 5000) && rolls(&begun, 101, -1, 10, 5001), "by the clock without a timestamp");
+    let timeless = segment(1000, None);
+    assert!(!rolls(&timeless, 101, 99_000, 10, 5000) && rolls(&timeless, 101, 99_000, 10, 5001), "in the first, too");
+    let last = 100 + i64::from(i32::MAX);
+    assert!(!rolls(&begun, last, 7000, 10, 0) && rolls(&begun, last + 1, 7000, 10, 0), "offsets have 32 bits");
+    let empty = segment(0, None);
+    assert!(!rolls(&empty, last + 9, 99_000, 9000, 99_000), "an empty one never does");
+    let mut full = segment(1000, Some(7000));
+    full.index.time_bytes = 36;
+    assert!(!rolls(&full, 101, 7000, 10, 0), "room for this entry and the last one");
+    full.index.time_bytes = 37;
+    assert!(rolls(&full, 101, 7000, 10, 0), "segment.index.bytes");
+    full.end = 0;
+    assert!(!rolls(&full, 101, 7000, 10, 0));
+}
+
+#[test]
+fn the_first_batch_says_from_when_on_a_segment_s_time_counts() {
+    for (timestamp, wanted) in [(7000, Some(7000)), (0, Some(0)), (-1, None)] {
+        let mut segment = Segment::new(5);
+        segment.note_batch(&small_config(), &summary(5, timestamp, 100), 4000);
+        segment.note_batch(&small_config(), &summary(6, 9000, 100), 6000);
+        assert_eq!((segment.roll_timestamp, segment.created_ms), (wanted, 4000));
+        assert_eq!((segment.end, segment.next_offset), (200, 7));
+    }
+}
+
+#[test]
+fn records_without_timestamps_are_as_old_as_their_segment() {
+    let mut world = World::new(5, small_limits(), LogConfig { segment_bytes: 40 << 10, ..small_config() });
+    let log = world.create();
+    for _ in 0..20 {
+        world.append_at(log, 8000, Durable, -1);
+        world.settle();
+    }
+    let (key, end) = (world.logs[&log].key, world.logs[&log].end());
+    let first = world.store.log(key).expect("it is there").segments[0].clone();
+    assert_eq!(first.index.max.timestamp, -1);
+    world.now.wall_ms = first.created_ms + 5000;
+    assert_eq!(world.store.retention(key, world.now, 5000, -1, end), 0);
+    world.now.wall_ms += 1;
+    assert_eq!(world.store.retention(key, world.now, 5000, -1, end), first.next_offset);
+}
+
+#[test]
+fn segments_go_by_size_while_what_is_left_is_enough() {
+    let mut world = World::new(6, small_limits(), LogConfig { segment_bytes: 40 << 10, ..small_config() });
+    let log = world.create();
+    for _ in 0..40 {
+        world.append(log, 8000, Durable);
+        world.settle();
+    }
+    let (key, end) = (world.logs[&log].key, world.logs[&log].end());
+    let segments: Vec<Segment> = world.store.log(key).expect("it is there").segments.iter().cloned().collect();
+    let all = world.store.log_bytes(key) as i64;
+    let two = i64::from(segments[0].end) + i64::from(segments[1].end);
+    assert_eq!(
+        world.store.retention(key, world.now, -1, all - i64::from(segments[0].end) + 1, end),
+        0,
+        "a byte too few"
+    );
+    assert_eq!(world.store.retention(key, world.now, -1, all - two + 1, end), segments[1].base_offset);
+    assert_eq!(world.store.retention(key, world.now, -1, all - two, end), segments[2].base_offset);
+    // Nothing above the caller's limit goes, however small the log is to be.
+    let limit = segments[3].base_offset;
+    assert_eq!(world.store.retention(key, world.now, -1, 0, limit - 1), segments[2].base_offset);
+    assert_eq!(world.store.retention(key, world.now, -1, 0, limit), limit);
+    assert_eq!(world.store.retention(key, world.now, -1, -1, end), limit, "-1 turns it off");
+}
