@@ -1,5 +1,7 @@
 //! Prepared requests: everything is laid out before the clock starts.
 
+use crate::lab::payload::Generator;
+use crate::lab::scenario::{Payload, PayloadKind, RecordSize, Records};
 use bytes::Bytes;
 use coretide_log::builder::BatchBuilder;
 use coretide_log::codec::{Codec, Compression};
@@ -25,6 +27,55 @@ pub fn batch(records: usize, record_bytes: usize) -> Bytes {
         builder.push(now, None, Some(&value), &[]);
     }
     builder.build()
+}
+
+/// Bytes of an event's value in [`packed`] batches: small against a batch, so that batches come close to the size they should have.
+pub const EVENT_BYTES: u32 = 256;
+/// How much of those events' values repeats.
+const EVENTS_REPEAT: f64 = 0.7;
+/// No codec makes less than one byte of so many of them.
+const PACKS_AT_MOST: usize = 8;
+
+/// A batch of JSON events that is as large as wanted on the wire, whatever its codec makes of them.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The batch.
+    pub batch: Bytes,
+    /// Records in it.
+    pub records: usize,
+    /// How large it would be unpacked, in bytes.
+    pub plain_bytes: u64,
+}
+
+/// The largest such batch of no more than `wire_bytes` (but of one event at least), at its codec's default level; the events are
+/// the same, in the same order, with each codec.
+pub fn packed(codec: Codec, wire_bytes: usize) -> Result<Packed, String> {
+    let payload = Payload { kind: PayloadKind::Json, compressibility: EVENTS_REPEAT, file: None };
+    let wanted = Records { bytes: RecordSize::Fixed(EVENT_BYTES), payload, ..Records::default() };
+    let mut generator = Generator::new(&wanted, false, 1)?;
+    let events: Vec<Vec<u8>> = (0..1 + PACKS_AT_MOST * wire_bytes / EVENT_BYTES as usize)
+        .map(|_| {
+            generator.draw(0);
+            generator.current().1.to_vec()
+        })
+        .collect();
+    // Of one that fits and one that does not, as sizes grow with the events but for a few bytes.
+    let (mut fits, mut does_not) = (1, events.len() + 1);
+    while does_not - fits > 1 {
+        let tried = fits.midpoint(does_not);
+        if batch_of(codec, &events[..tried]).batch.len() <= wire_bytes { fits = tried } else { does_not = tried }
+    }
+    Ok(batch_of(codec, &events[..fits]))
+}
+
+fn batch_of(codec: Codec, events: &[Vec<u8>]) -> Packed {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let mut builder = BatchBuilder::new(Compression::of(codec));
+    for event in events {
+        builder.push(now, None, Some(event), &[]);
+    }
+    let plain_bytes = builder.plain_bytes() as u64;
+    Packed { batch: builder.build(), records: events.len(), plain_bytes }
 }
 
 /// One Produce request per partition, with acks=all; the correlation id is the partition.
@@ -107,6 +158,8 @@ pub fn read_fetched(body: &[u8]) -> Option<Fetched<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coretide_log::batch::{ProduceRules, verify_produced};
+    use coretide_model::topic_config::TopicConfig;
     use coretide_wire::encode_response;
     use coretide_wire::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
     use coretide_wire::messages::produce::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
@@ -131,6 +184,26 @@ mod tests {
             let fetched = Fetched { error_code: 0, high_watermark: 5, records: b"xyz" };
             assert_eq!(read_fetched(&frame[4..]), Some(fetched));
         }
+    }
+
+    #[test]
+    fn packed_batches_are_alike_on_the_wire_and_hold_what_they_say() {
+        let plain = packed(Codec::None, 16_384).unwrap();
+        assert_eq!(plain.plain_bytes, plain.batch.len() as u64);
+        let mut sizes = Vec::new();
+        for codec in [Codec::None, Codec::Lz4, Codec::Zstd, Codec::Gzip] {
+            let packed = packed(codec, 16_384).unwrap();
+            assert!((16_000..=16_384).contains(&packed.batch.len()), "{codec}: {}", packed.batch.len());
+            let verified = verify_produced(
+                packed.batch.clone(),
+                &ProduceRules::from_config(&TopicConfig::default(), i64::MAX / 2),
+            );
+            let header = verified.unwrap().header().clone();
+            assert_eq!((header.codec(), header.record_count as usize), (Ok(codec), packed.records));
+            sizes.push(packed.plain_bytes);
+        }
+        assert!(sizes.is_sorted() && sizes[1] > 3 * sizes[0] / 2, "they are worth packing: {sizes:?}");
+        assert_eq!(packed(Codec::None, 1).unwrap().records, 1);
     }
 
     #[test]

@@ -53,16 +53,20 @@ pub fn run(options: &Options) -> Result<(), String> {
 
 /// Runs it.
 pub fn measure(options: &Options) -> Result<Outcome, String> {
+    measure_of(options, &frames::batch(options.records_per_batch, options.record_bytes))
+}
+
+/// The same with a batch made elsewhere, whatever the options say of records.
+pub fn measure_of(options: &Options, batch: &Bytes) -> Result<Outcome, String> {
     let target = &options.target;
     if !target.no_create {
         ensure_topic(&target.bootstrap, &target.topic, options.partitions, &target.topic_configs)?;
     }
-    let batch = frames::batch(options.records_per_batch, options.record_bytes);
     if !target.no_create {
         // A leader that does not know yet that it leads refuses what comes.
         fill(&target.bootstrap, &target.topic, options.partitions, &frames::batch(1, 1), 1)?;
     }
-    let frames = frames::produce(&target.topic, options.partitions, &batch)?;
+    let frames = frames::produce(&target.topic, options.partitions, batch)?;
     let batch_bytes = batch.len() as u64;
     bench::run(target, options.conns, |connection, window| {
         let stream = connect(&target.bootstrap)?;

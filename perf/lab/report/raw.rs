@@ -8,14 +8,17 @@ use super::parts::{
     verdict_cell,
 };
 use crate::lab::versus::{
-    PENALTY, Paired, Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, RowKind, figures,
+    CodecCost, PENALTY, PLAIN, Paired, Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, RowKind, figures,
 };
 use crate::stats::median;
 
 /// The whole table.
 pub fn section(table: &RawTable) -> Result<String, String> {
     let run = table.rows.iter().filter(|row| row.not_run.is_none());
-    let rounds = run.map(|row| row.turns.iter().map(Vec::len).max().unwrap_or(0)).min().unwrap_or(0);
+    // Those of codecs end before the others.
+    let (brief, run): (Vec<&RawRow>, Vec<&RawRow>) = run.partition(|row| row.kind == RowKind::Packed);
+    let run = if run.is_empty() { brief } else { run };
+    let rounds = run.iter().map(|row| row.turns.iter().map(Vec::len).max().unwrap_or(0)).min().unwrap_or(0);
     let warm: Vec<String> = table.warmed_up_secs.iter().map(|secs| format!("{secs:.0} s")).collect();
     let mut html = format!(
         "<p>Prepared Produce and Fetch frames over plain connections, one thread each, so that the brokers' own cost is what \
@@ -35,6 +38,7 @@ pub fn section(table: &RawTable) -> Result<String, String> {
         html.push_str(&one_pairing(table, place, pairing)?);
     }
     html.push_str(&penalty(table));
+    html.push_str(&codecs(table));
     html.push_str("<h2>Latency by percentile</h2><div class=\"grid\">");
     // What real clients tell of themselves are a few percentiles: there is no line to draw.
     for row in table.rows.iter().filter(|row| row.kind != RowKind::Client && row.turns.iter().any(|t| !t.is_empty())) {
@@ -73,6 +77,33 @@ fn penalty(table_of: &RawTable) -> String {
     let caption =
         format!("Bytes per second: \u{201c}{small}\u{201d} by \u{201c}{large}\u{201d}; 1 would be no penalty");
     format!("<h2>Small-batch penalty</h2>{}", table(&caption, &["side", "small / large"], &rows))
+}
+
+/// What compressed batches cost each side against plain ones.
+fn codecs(table_of: &RawTable) -> String {
+    let costs = table_of.codec_costs();
+    if costs.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<Vec<String>> = costs
+        .into_iter()
+        .map(|CodecCost { side, row, unpacked, per_gb, per_unpacked_gb }| {
+            vec![
+                escaped(row),
+                escaped(&named(&table_of.sides[side])),
+                format!("{unpacked:.2}"),
+                ratio_cell(per_gb.ratio, per_gb.interval),
+                ratio_cell(per_unpacked_gb.ratio, per_unpacked_gb.interval),
+            ]
+        })
+        .collect();
+    let caption = format!("Broker CPU by that of \u{201c}{PLAIN}\u{201d}; 1 would be: no more than plain batches");
+    let heads = ["load", "side", "unpacks to", "for the same bytes on the wire", "for the same bytes of events"];
+    format!(
+        "<h2>Compressed batches</h2><p>A broker looks at each record, and so unpacks what it takes in. Batches are alike on the \
+         wire: the better a codec packs, the more there is to unpack in them.</p>{}",
+        table(&caption, &heads, &rows)
+    )
 }
 
 fn named(side: &RawSide) -> String {
@@ -274,6 +305,16 @@ pub fn markdown(table: &RawTable) -> String {
         let (name, [small, large]) = (named(&table.sides[side]), PENALTY);
         text.push_str(&format!(
             "\nsmall-batch penalty ({small} / {large}, bytes/s), {name}: {ratio:.3} ({low:.3}–{high:.3})"
+        ));
+    }
+    for CodecCost { side, row, unpacked, per_gb, per_unpacked_gb } in table.codec_costs() {
+        let ([low, high], [low_unpacked, high_unpacked]) = (per_gb.interval, per_unpacked_gb.interval);
+        text.push_str(&format!(
+            "\nbroker CPU by that of plain batches, {row} (unpacks to {unpacked:.2} times as much), {}: {:.2} ({low:.2}–{high:.2}) for \
+             the same bytes on the wire, {:.2} ({low_unpacked:.2}–{high_unpacked:.2}) for the same bytes of events",
+            named(&table.sides[side]),
+            per_gb.ratio,
+            per_unpacked_gb.ratio
         ));
     }
     for row in table.rows.iter().filter(|row| !row.validity.is_valid()) {

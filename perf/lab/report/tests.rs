@@ -8,7 +8,7 @@ use crate::lab::result::{
     Recommendation, Run, Side, Sweep, Validity, new_histogram,
 };
 use crate::lab::scenario::Scenario;
-use crate::lab::versus::{Aims, Pairing, ROWS, RawRow, RawSide, RawTable, RawTurn, Row, RowKind};
+use crate::lab::versus::{Aims, PLAIN, Pairing, ROWS, RawRow, RawSide, RawTable, RawTurn, Row, RowKind};
 use coretide_stdx::prng::Prng;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -258,6 +258,7 @@ fn turn(rng: &mut Prng, row: &Row, speed: f64) -> RawTurn {
         latency: latency(rng, 600.0 / wobble),
         alone: (row.kind() == RowKind::Backlog).then(|| latency(rng, 580.0 / speed)),
         from_disk: None,
+        unpacked: row.codec().map(|codec| 1.0 + f64::from(codec.id())),
         cpu_secs: Some(12.0),
         rss_bytes: Some(100_000_000),
         steal_percent: 0.2,
@@ -305,7 +306,32 @@ fn what_is_invalid_unequal_or_incomplete_says_so() {
     let swept = page(&swept());
     assert!(swept.contains("INCOMPLETE") && swept.contains("NOTHING FULFILS IT") && swept.contains("batch.size=65536"));
     let versus = page(&versus());
+    assert!(versus.contains("Compressed batches") && versus.contains("compression gzip, batches of 16 KiB"));
     assert!(versus.contains("7 requests failed") && versus.contains("missed") && versus.contains("reached"));
+}
+
+#[test]
+fn what_codecs_cost_is_told_against_plain_batches_of_the_same_rounds() {
+    let Measured::Raw(mut table) = versus().measured else { panic!("versus makes a raw table") };
+    for row in table.rows.iter_mut().filter(|row| row.kind == RowKind::Packed) {
+        for (round, turn) in row.turns[0].iter_mut().enumerate() {
+            // Each round is half as fast as the one before; zstd costs 1.5 of plain, and unpacks to 5.
+            let costs = if row.name.contains("zstd") { 1.5 } else { 1.0 };
+            (turn.bytes, turn.cpu_secs) = (1_000_000, Some(costs * f64::from(1 << round)));
+        }
+    }
+    let costs = table.codec_costs();
+    let zstd = costs.iter().find(|cost| cost.side == 0 && cost.row.contains("zstd")).unwrap();
+    assert_eq!((zstd.per_gb.ratio, zstd.per_gb.interval), (1.5, [1.5, 1.5]));
+    assert!((zstd.per_unpacked_gb.ratio - 0.3).abs() < 1e-9 && zstd.unpacked == 5.0, "{zstd:?}");
+    assert_eq!(
+        costs.len(),
+        3 * 2,
+        "lz4, zstd and gzip on both sides of the first comparison, and plain is what they are told by"
+    );
+    let plain = table.rows.iter_mut().find(|row| row.name == PLAIN).unwrap();
+    plain.turns[0][1].cpu_secs = None;
+    assert!(table.codec_costs().iter().all(|cost| cost.side == 1), "nothing is told of CPU that is not known");
 }
 
 #[test]

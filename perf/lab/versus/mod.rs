@@ -12,9 +12,9 @@ mod table;
 mod turns;
 
 pub use paired::Paired;
-pub use rows::{HOLDS_FROM, PENALTY, ROWS, Row};
+pub use rows::{HOLDS_FROM, PENALTY, PLAIN, ROWS, Row};
 pub use sides::{PROFILES, Profile};
-pub use table::{Aims, Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, RowKind, figures};
+pub use table::{Aims, CodecCost, Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, RowKind, figures};
 
 use crate::bench::INTERRUPTED;
 use crate::lab::commands::can_be_written;
@@ -27,7 +27,7 @@ use clap::Args;
 use clients::{Client, Clients};
 use coretide_stdx::prng::Prng;
 use plan::minutes;
-use rows::Means;
+use rows::{Load, Means};
 use sides::{OTHER, OURS, Sides, Subject};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -276,7 +276,7 @@ impl<'a> Versus<'a> {
         }
         let warmup_secs = self.options.warmup_secs + self.options.warmup_secs.min(OURS_WARMUP_MAX_SECS);
         self.planned_secs = plan::whole_secs(&turns, self.options, warmup_secs);
-        let count: usize = turns.iter().map(|(_, sides)| sides * self.options.pairs).sum();
+        let count: usize = turns.iter().map(|(row, sides)| sides * row.rounds(self.options.pairs)).sum();
         eprintln!(
             "{} rows, {} rounds, {count} turns, batches of 256 KiB by {} GB, a backlog of {} GB: about {}; Ctrl-C ends it and \
              keeps what is measured",
@@ -302,11 +302,10 @@ impl<'a> Versus<'a> {
         }
     }
 
-    /// All rows of raw frames again and again on both brokers until each has had its time.
+    /// The rows of raw frames again and again on both brokers until each has had its time.
     fn warm_up(&mut self) -> Result<(), String> {
-        let frames: Vec<&Row> = ROWS.iter().filter(|row| row.kind() == RowKind::Frames).collect();
-        let own: Vec<&Row> = self.rows.iter().copied().filter(|row| row.kind() == RowKind::Frames).collect();
-        let rows = if own.is_empty() { frames } else { own };
+        let own = warming(self.rows.iter().copied());
+        let rows = if own.is_empty() { warming(ROWS.iter()) } else { own };
         for broker in [OTHER, OURS] {
             let limit = if broker == OURS { OURS_WARMUP_MAX_SECS } else { f64::INFINITY };
             let wanted = self.options.warmup_secs.min(limit);
@@ -332,7 +331,7 @@ impl<'a> Versus<'a> {
         let mut rng = Prng::new(self.options.seed);
         for round in 0..self.options.pairs {
             for row in 0..self.rows.len() {
-                if self.table().rows[row].not_run.is_none() {
+                if self.table().rows[row].not_run.is_none() && round < self.rows[row].rounds(self.options.pairs) {
                     self.row(round, row, &mut rng)?;
                     self.save(show)?;
                 }
@@ -360,7 +359,7 @@ impl<'a> Versus<'a> {
                 load.name
             );
             let volume_bytes = (self.options.volume_gb * 1e9) as u64;
-            match self.turn(load, side, self.options.secs, place, volume_bytes) {
+            match self.turn(load, side, load.secs(self.options.secs), place, volume_bytes) {
                 Ok(turn) => {
                     eprintln!("{}", line(&turn, load.counts_bytes()));
                     measured[side] = Some(turn);
@@ -435,6 +434,14 @@ impl Options {
     }
 }
 
+/// The rows that warm a broker up, in an order in which a minute reaches each kind of work: what few rows do first (fetching,
+/// unpacking), what many do behind, and what loads little last.
+fn warming(rows: impl DoubleEndedIterator<Item = &'static Row>) -> Vec<&'static Row> {
+    let frames = rows.rev().filter(|row| matches!(row.kind(), RowKind::Frames | RowKind::Packed));
+    let (idle, busy): (Vec<&Row>, Vec<&Row>) = frames.partition(|row| matches!(row.load, Load::Open { .. }));
+    [busy, idle].concat()
+}
+
 /// The file at the beginning: the brokers as they describe themselves and how they were started.
 fn result_file(
     command: &[String],
@@ -502,6 +509,19 @@ mod tests {
     /// What `versus kafka` with these further words is told.
     pub fn options(words: &[&str]) -> Options {
         Line::parse_from(["versus", "kafka"].iter().chain(words)).options
+    }
+
+    #[test]
+    fn a_minute_of_warming_up_reaches_each_kind_of_work() {
+        let rows = warming(ROWS.iter());
+        let frames = ROWS.iter().filter(|row| !matches!(row.kind(), RowKind::Backlog | RowKind::Client));
+        assert_eq!(rows.len(), frames.count());
+        // What plan.rs says of a turn.
+        let lap = &rows[..(60.0 / (WARMUP_TURN_SECS + 3.5)) as usize];
+        let has = |of: fn(&Load) -> bool| lap.iter().any(|row| of(&row.load));
+        assert!(has(|load| matches!(load, Load::Fetch { .. })) && has(|load| matches!(load, Load::EndToEnd { .. })));
+        assert!(has(|load| matches!(load, Load::Closed { records: 1, .. })));
+        assert_eq!(lap.iter().filter(|row| row.codec().is_some()).count(), 4);
     }
 
     #[test]

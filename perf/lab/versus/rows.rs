@@ -8,7 +8,8 @@ use crate::bench::Target;
 use crate::lab::result::Latency;
 use crate::report::Outcome;
 use crate::stats::Tally;
-use crate::{e2e, fetch, produce};
+use crate::{e2e, fetch, frames, produce};
+use coretide_log::codec::Codec;
 use std::path::Path;
 
 /// Bytes of a record's value, but for the end-to-end row.
@@ -26,11 +27,24 @@ pub const FROM_DISK_FROM: f64 = 0.9;
 /// Small batches over many partitions, and large ones: what the first cost against the second is the small-batch penalty.
 pub const PENALTY: [&str; 2] = ["1 KiB, 16 conns x 5, 100 partitions", "256 KiB, 4 conns x 4"];
 
+/// Plain batches that are as large as the compressed ones: what a codec costs is told against these.
+pub const PLAIN: &str = "compression none, batches of 16 KiB";
+/// What each batch of the compressed rows takes on the wire, in bytes; their connections, requests in flight on each, partitions.
+const PACKED_BYTES: usize = 16_384;
+const PACKED_SHAPE: [usize; 2] = [4, 4];
+const PACKED_PARTITIONS: i32 = 16;
+/// The first so many rounds have the brief rows.
+const BRIEF_ROUNDS: usize = 3;
+/// Of the seconds of a turn, what those of a brief row take.
+const BRIEF_SHARE: f64 = 0.375;
+
 /// What a row sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Load {
     /// Produce requests, as fast as the broker answers.
     Closed { conns: usize, depth: usize, records: usize, partitions: i32 },
+    /// Produce requests of compressed batches that are alike on the wire, as fast as the broker answers.
+    Packed { codec: Codec },
     /// Produce requests of one record each at fixed times over 16 connections.
     Open { rate: f64 },
     /// Records of 300 bytes at fixed times, and fetches that wait for them.
@@ -95,6 +109,10 @@ const fn once(name: &'static str, load: Load, to_reach: Bounds) -> Row {
     Row { name, load, by_volume: false, once: true, to_reach, to_reach_fsync: NONE }
 }
 
+const fn packed(name: &'static str, codec: Codec) -> Row {
+    once(name, Load::Packed { codec }, NONE)
+}
+
 const fn client(name: &'static str, library: Library, role: Role, settings: &'static [&'static str]) -> Row {
     once(name, Load::Client(Client { library, role, settings }), NEVER_BEHIND)
 }
@@ -126,6 +144,10 @@ pub const ROWS: &[Row] = &[
     open("open loop, 1,000 requests/s of 1 KiB", Load::Open { rate: 1_000.0 }, OPEN),
     open("open loop, 5,000 requests/s of 1 KiB", Load::Open { rate: 5_000.0 }, OPEN),
     open("end to end, 1,000 records/s of 300 B", Load::EndToEnd { rate: 1_000.0 }, END_TO_END),
+    packed(PLAIN, Codec::None),
+    packed("compression lz4, batches of 16 KiB", Codec::Lz4),
+    packed("compression zstd, batches of 16 KiB", Codec::Zstd),
+    packed("compression gzip, batches of 16 KiB", Codec::Gzip),
     once("fetch of cached 256 KiB batches, 1 MiB a piece", Load::Fetch { records: 256 }, CACHED),
     once("fetch of cached 1 KiB batches, 1 MiB a piece", Load::Fetch { records: 1 }, CACHED_SMALL),
     once("backlog that no cache holds, drained while producing", Load::Backlog, BACKLOG),
@@ -147,11 +169,13 @@ pub struct Measured {
     pub alone: Option<Latency>,
     /// How much of the backlog came from the disk, if that can be told.
     pub from_disk: Option<f64>,
+    /// What its batches would take unpacked by what they take, where they are of a kind that is compressed.
+    pub unpacked: Option<f64>,
 }
 
 impl From<Outcome> for Measured {
     fn from(outcome: Outcome) -> Measured {
-        Measured { outcome, told: None, alone: None, from_disk: None }
+        Measured { outcome, told: None, alone: None, from_disk: None, unpacked: None }
     }
 }
 
@@ -167,11 +191,29 @@ pub struct Means<'a> {
 }
 
 impl Row {
+    /// Its rounds, of so many: CPU per byte moves little from round to round, so some are enough.
+    pub fn rounds(&self, rounds: usize) -> usize {
+        if self.codec().is_some() { rounds.min(BRIEF_ROUNDS) } else { rounds }
+    }
+
+    /// The seconds of its turns where the others have so many.
+    pub fn secs(&self, secs: f64) -> f64 {
+        if self.codec().is_some() { secs * BRIEF_SHARE } else { secs }
+    }
+
+    /// The codec of its batches, where it is one of those that differ by it.
+    pub fn codec(&self) -> Option<Codec> {
+        match self.load {
+            Load::Packed { codec } => Some(codec),
+            _ => None,
+        }
+    }
+
     /// The rate that it asks for; none for those that go as fast as they can.
     pub fn rate(&self) -> Option<f64> {
         match self.load {
             Load::Open { rate } | Load::EndToEnd { rate } => Some(rate),
-            Load::Closed { .. } | Load::Fetch { .. } | Load::Backlog | Load::Client(_) => None,
+            Load::Closed { .. } | Load::Packed { .. } | Load::Fetch { .. } | Load::Backlog | Load::Client(_) => None,
         }
     }
 
@@ -179,6 +221,7 @@ impl Row {
     pub fn partitions(&self) -> i32 {
         match self.load {
             Load::Closed { partitions, .. } => partitions,
+            Load::Packed { .. } => PACKED_PARTITIONS,
             Load::Open { .. } => OPEN_PARTITIONS,
             Load::EndToEnd { .. } => E2E_PARTITIONS,
             Load::Fetch { .. } => FETCH_PARTITIONS,
@@ -199,6 +242,7 @@ impl Row {
     pub fn kind(&self) -> RowKind {
         match self.load {
             Load::Closed { .. } | Load::Open { .. } | Load::EndToEnd { .. } | Load::Fetch { .. } => RowKind::Frames,
+            Load::Packed { .. } => RowKind::Packed,
             Load::Backlog => RowKind::Backlog,
             Load::Client(_) => RowKind::Client,
         }
@@ -208,7 +252,7 @@ impl Row {
     pub fn counts_bytes(&self) -> bool {
         match self.load {
             Load::Closed { records, .. } => records >= 16,
-            Load::Fetch { .. } | Load::Backlog | Load::Client(_) => true,
+            Load::Packed { .. } | Load::Fetch { .. } | Load::Backlog | Load::Client(_) => true,
             Load::Open { .. } | Load::EndToEnd { .. } => false,
         }
     }
@@ -216,10 +260,18 @@ impl Row {
     /// The settings of its clients, for whoever wants to repeat it with other means.
     pub fn settings(&self) -> String {
         let produce = "Produce v7, acks=-1, one batch of one partition a request, records of noise, no compression";
+        let [conns, depth] = PACKED_SHAPE;
         match self.load {
             Load::Closed { conns, depth, records, partitions } => format!(
                 "{produce}; {conns} connections, {depth} requests in flight on each; {records} records of {RECORD_BYTES} B \
                  a batch, {partitions} partitions"
+            ),
+            Load::Packed { codec } => format!(
+                "Produce v7, acks=-1, one batch of one partition a request; JSON events of {} B, compressed with {codec} at its \
+                 default level, as many of them as make {PACKED_BYTES} B on the wire, so that each codec's broker takes in, writes and \
+                 answers the same; {conns} connections, {depth} requests in flight on each, {PACKED_PARTITIONS} partitions; \
+                 the first {BRIEF_ROUNDS} rounds only, turns of {BRIEF_SHARE} of the others' length",
+                frames::EVENT_BYTES
             ),
             Load::Open { rate } => format!(
                 "{produce}; {rate} requests/s at fixed times over 16 connections, latency from the intended time; one \
@@ -254,6 +306,7 @@ impl Row {
             Load::Closed { conns, depth, records, partitions } => {
                 produce::measure(&produced(target, conns, depth, records, partitions, None))
             }
+            Load::Packed { codec } => return packed_load(target, codec),
             Load::Open { rate } => produce::measure(&produced(target, 16, 1, 1, OPEN_PARTITIONS, Some(rate))),
             Load::EndToEnd { rate } => {
                 e2e::measure(&e2e::Options { target, partitions: E2E_PARTITIONS, record_bytes: E2E_RECORD_BYTES, rate })
@@ -269,6 +322,15 @@ impl Row {
         };
         outcome.map(Measured::from)
     }
+}
+
+fn packed_load(target: Target, codec: Codec) -> Result<Measured, String> {
+    let packed = frames::packed(codec, PACKED_BYTES)?;
+    let [conns, depth] = PACKED_SHAPE;
+    let options = produced(target, conns, depth, packed.records, PACKED_PARTITIONS, None);
+    let outcome = produce::measure_of(&options, &packed.batch)?;
+    let unpacked = Some(packed.plain_bytes as f64 / packed.batch.len() as f64);
+    Ok(Measured { unpacked, ..outcome.into() })
 }
 
 fn drained(target: &Target, means: Means<'_>) -> Result<Measured, String> {

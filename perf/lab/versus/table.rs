@@ -2,7 +2,7 @@
 //! the result file.
 //! Must never touch: how it was measured.
 
-use super::rows::{Bounds, FROM_DISK_FROM, HOLDS_FROM, PENALTY, Row};
+use super::rows::{Bounds, FROM_DISK_FROM, HOLDS_FROM, PENALTY, PLAIN, Row};
 use crate::lab::result::{Latency, Validity};
 use crate::lab::versus::paired::{Paired, paired};
 use crate::stats::median;
@@ -94,6 +94,8 @@ pub enum RowKind {
     Frames,
     /// Throughput is the backlog's, latency the producers'.
     Backlog,
+    /// As of frames, in few short turns; what a codec costs the broker.
+    Packed,
     /// What a real client says of itself.
     Client,
 }
@@ -121,6 +123,9 @@ pub struct RawTurn {
     /// How much of the backlog came from the disk: 1 for all of it.
     #[serde(default)]
     pub from_disk: Option<f64>,
+    /// What its batches would take unpacked by what they take, where the row is about codecs.
+    #[serde(default)]
+    pub unpacked: Option<f64>,
     /// The broker's CPU seconds in the measured time; none where its process is not known.
     pub cpu_secs: Option<f64>,
     /// The broker's resident memory at the end.
@@ -150,6 +155,11 @@ impl RawTurn {
     /// The broker's CPU seconds per 10^9 bytes of batches.
     pub fn cpu_secs_per_gb(&self) -> Option<f64> {
         self.cpu_secs.map(|cpu| cpu * 1e9 / self.bytes as f64)
+    }
+
+    /// The broker's CPU seconds per 10^9 bytes of what the batches unpack to, where that is known.
+    pub fn cpu_secs_per_unpacked_gb(&self) -> Option<f64> {
+        Some(self.cpu_secs_per_gb()? / self.unpacked?)
     }
 }
 
@@ -223,6 +233,12 @@ const CPU_REQUEST: Figure = Figure {
 };
 const CPU_BYTES: Figure =
     Figure { name: "broker CPU s per GB", digits: 2, of: |turn, _| turn.cpu_secs_per_gb(), ..CPU_REQUEST };
+const CPU_UNPACKED: Figure = Figure {
+    name: "broker CPU s per GB unpacked",
+    of: |turn, _| turn.cpu_secs_per_unpacked_gb(),
+    bound: |_| None,
+    ..CPU_BYTES
+};
 const P50: Figure = Figure {
     name: "p50 µs",
     more_is_better: false,
@@ -267,6 +283,7 @@ const GROWTH: Figure = Figure {
 pub fn figures(row: &RawRow) -> Vec<Figure> {
     match (row.kind, row.counts_bytes) {
         (RowKind::Backlog, _) => vec![MEGABYTES, CPU_BYTES, P99, GROWTH],
+        (RowKind::Packed, _) => vec![MEGABYTES, CPU_BYTES, CPU_UNPACKED, P50],
         (RowKind::Client, _) => vec![MEGABYTES, CPU_BYTES, P50, P99],
         (RowKind::Frames, true) => vec![MEGABYTES, CPU_BYTES, P50, P99, P999],
         (RowKind::Frames, false) if row.rate.is_some() => vec![HELD, CPU_REQUEST, P50, P99, P999],
@@ -393,7 +410,40 @@ fn ratio(pairing: usize, figure: &Figure, values: [Vec<f64>; 2], bounds: &Bounds
     })
 }
 
+/// What compressed batches cost a broker, by what plain ones of the same size on the wire cost it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodecCost<'a> {
+    /// The place of the side.
+    pub side: usize,
+    /// The row's name.
+    pub row: &'a str,
+    /// What its batches would take unpacked by what they take.
+    pub unpacked: f64,
+    /// Broker CPU per byte on the wire by that of plain batches.
+    pub per_gb: Paired,
+    /// Broker CPU per byte of what was packed by that of plain batches.
+    pub per_unpacked_gb: Paired,
+}
+
 impl RawTable {
+    /// What each codec costs each side that was measured with it and without any, and whose CPU is known.
+    pub fn codec_costs(&self) -> Vec<CodecCost<'_>> {
+        let Some(plain) = self.rows.iter().find(|row| row.name == PLAIN) else { return Vec::new() };
+        let packed = self.rows.iter().filter(|row| row.kind == RowKind::Packed && row.name != PLAIN);
+        let both = packed.flat_map(|row| (0..self.sides.len()).map(move |side| (row, side)));
+        both.filter_map(|(row, side)| {
+            let (turns, plain) = (&row.turns[side], &plain.turns[side]);
+            let by_plain = |of: fn(&RawTurn) -> Option<f64>| {
+                let pairs = turns.iter().zip(plain).map(|(turn, plain)| of(turn).zip(of(plain)));
+                paired(&pairs.collect::<Option<Vec<_>>>()?, self.seed)
+            };
+            let per_gb = by_plain(RawTurn::cpu_secs_per_gb)?;
+            let per_unpacked_gb = by_plain(RawTurn::cpu_secs_per_unpacked_gb)?;
+            Some(CodecCost { side, row: &row.name, unpacked: turns.first()?.unpacked?, per_gb, per_unpacked_gb })
+        })
+        .collect()
+    }
+
     /// Bytes per second of small batches over many partitions by those of large ones, for each side that was measured with both:
     /// its place, and the ratio with its interval. 1 would be: small batches cost nothing more.
     pub fn small_batch_penalty(&self) -> Vec<(usize, Paired)> {

@@ -71,7 +71,8 @@ impl Turn<'_> {
         let outcome = self.row.measure(target, self.means);
         let after = Elsewhere::now(broker.pid);
         let deleted = delete_topic(&broker.address, &topic);
-        let Measured { outcome, told, alone, from_disk } = outcome.map_err(|why| said(self.with_room(why)))?;
+        let Measured { outcome, told, alone, from_disk, unpacked } =
+            outcome.map_err(|why| said(self.with_room(why)))?;
         deleted.map_err(said)?;
         self.settle()?;
         let (before, after) = (before?, after?);
@@ -85,6 +86,7 @@ impl Turn<'_> {
             latency: told.unwrap_or_else(|| Latency::new(&outcome.latency)),
             alone,
             from_disk,
+            unpacked,
             cpu_secs: outcome.cpu_secs,
             rss_bytes: broker.pid.map(resident_mb).transpose()?.map(|mb| (mb * f64::from(1 << 20)) as u64),
             steal_percent: after.steal_percent_since(&before),
