@@ -15,46 +15,56 @@ use crate::lab::sweep::{self, Aim, Design};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
+// Lines of 80 columns at most: what is longer is broken on a terminal of that width.
 const PRODUCE_EXAMPLES: &str = "\
 Examples:
-  coretide bench produce                                          as much as goes, 1 KiB records, one partition
-  coretide bench produce --rate 50000 --record-bytes 200 --partitions 12 --producers 4
-  coretide bench produce --batch-size 131072 --linger-ms 1 --compression lz4 --payload json --compressibility 0.7
-  coretide bench produce --bootstrap kafka-1:9092 --topic-config flush.messages=1 --out produce.json
+  # as much as goes, 1 KiB records, one partition
+  coretide bench produce
+  coretide bench produce --rate 50000 --record-bytes 200 --partitions 12
+  coretide bench produce --batch-size 131072 --compression lz4 --payload json
+  coretide bench produce --topic-config flush.messages=1 --out produce.json
 
-With a rate the load is open: records are due by the clock, and latency counts from when each one should have been sent.";
+With a rate the load is open: records are due by the clock, and latency counts
+from when each one should have been sent.";
 const CONSUME_EXAMPLES: &str = "\
 Examples:
-  coretide bench consume                                          write 1 GB, then read it again and again
-  coretide bench consume --consumers 4 --partitions 16 --backlog-mb 4000 --max-partition-fetch-bytes 4194304";
+  # write 1 GB, then read it again and again
+  coretide bench consume
+  coretide bench consume --consumers 4 --partitions 16 --backlog-mb 4000";
 const E2E_EXAMPLES: &str = "\
 Examples:
-  coretide bench e2e --rate 1000                                  from the intended send to the consumer
-  coretide bench e2e --rate 20000 --producers 4 --consumers 4 --partitions 16 --linger-ms 0";
+  # from the intended send to the consumer
+  coretide bench e2e --rate 1000
+  coretide bench e2e --rate 20000 --producers 4 --consumers 4 --partitions 16";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  coretide bench run omb-latency                    a scenario that comes with the program
-  coretide bench run my-scenario.toml --secs 20 --out result.json
-  coretide bench run --list                         the scenarios that come with the program
-  coretide bench run --print catch-up > mine.toml   one of them, to change it";
+  # the scenarios that come with the program, one of them, and one changed
+  coretide bench run --list
+  coretide bench run omb-latency
+  coretide bench run --print catch-up > mine.toml
+  coretide bench run mine.toml --secs 20 --out result.json";
 const COMPARE_EXAMPLES: &str = "\
 Examples:
-  coretide bench compare ours=127.0.0.1:9092 kafka=127.0.0.1:9192 --topic-config flush.messages=1
-  coretide bench compare 127.0.0.1:9092 127.0.0.1:9192 --scenario omb-latency --pairs 7 --out compare.json
+  coretide bench compare ours=:9092 kafka=:9192 --topic-config flush.messages=1
+  coretide bench compare a-1:9092 b-1:9092 --scenario omb-latency --pairs 7
   coretide bench compare ours=:9092 kafka=:9192 --rate 5000 --allow-unequal
 
-Each round runs the scenario once on every broker, in an order drawn from --seed, on fresh topics. Every figure of the others is
-divided by the first one's of the same round; the table has the medians of these ratios with 95 % intervals.";
+Each round runs the scenario once on every broker, in an order drawn from
+--seed, on fresh topics. Every figure of the others is divided by the first
+one's of the same round; the table has the medians of these ratios with 95 %
+intervals. ':9092' is a port of this machine.";
 const SWEEP_EXAMPLES: &str = "\
 Examples:
-  coretide bench sweep --batch-size 16384,131072 --linger-ms 0,5,20 --p99-below 10
-  coretide bench sweep --linger-ms 0,1,5 --compression none,lz4,zstd --acks 1,all --design pairwise --rate 50000
-  coretide bench sweep --scenario omb-throughput --batch-size 65536,262144,1048576 --partitions 10,100 --cpu-below 80";
+  coretide bench sweep --batch-size 16384,131072 --linger-ms 0,5 --p99-below 10
+  coretide bench sweep --linger-ms 0,1,5 --acks 1,all --compression none,lz4 \\
+    --design pairwise --rate 50000
+  coretide bench sweep --scenario omb-throughput --partitions 10,100 \\
+    --cpu-below 80";
 const KNEE_EXAMPLES: &str = "\
 Examples:
   coretide bench knee --p99-below 10
-  coretide bench knee --p99-below 50 --scenario omb-latency --from 5000 --to 200000 --repeats 5";
+  coretide bench knee --p99-below 50 --scenario omb-latency --to 200000";
 
 /// Measure any Kafka-compatible broker.
 #[derive(Debug, Subcommand)]
@@ -90,10 +100,10 @@ pub enum BenchCommand {
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// Measured time in seconds
-    #[arg(long, default_value_t = 15.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 15.0, value_name = "SECONDS", allow_negative_numbers = true)]
     pub secs: f64,
     /// Time before it in seconds
-    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", allow_negative_numbers = true)]
     pub warmup_secs: f64,
     /// Write the result, with whole histograms and everything needed to repeat it, to this file
     #[arg(long, value_name = "FILE")]
@@ -126,7 +136,7 @@ pub struct RecordFlags {
     /// Bytes of a record's value: N, or MIN-MAX for sizes evenly between
     #[arg(long, default_value = "1024", value_parser = parse_size)]
     pub record_bytes: RecordSize,
-    /// How keys are drawn
+    /// How keys are drawn: none, uniform, zipf
     #[arg(long, default_value = "none", value_parser = parse_word::<KeyKind>)]
     pub keys: KeyKind,
     /// How many different keys there are
@@ -220,7 +230,7 @@ pub struct ConsumerFlags {
 #[derive(Args, Clone, Debug)]
 pub struct ProduceArgs {
     /// Records per second of all producers together, or max
-    #[arg(long, default_value = "max", value_parser = parse_rate)]
+    #[arg(long, default_value = "max", value_parser = parse_rate, allow_negative_numbers = true)]
     pub rate: Rate,
     #[command(flatten)]
     pub common: Common,
@@ -258,7 +268,7 @@ pub struct ConsumeArgs {
 #[derive(Args, Clone, Debug)]
 pub struct E2eArgs {
     /// Records per second of all producers together, or max
-    #[arg(long, default_value = "1000", value_parser = parse_rate)]
+    #[arg(long, default_value = "1000", value_parser = parse_rate, allow_negative_numbers = true)]
     pub rate: Rate,
     #[command(flatten)]
     pub common: Common,
@@ -292,13 +302,13 @@ pub struct RunArgs {
 #[derive(Args, Clone, Debug)]
 pub struct Change {
     /// Measured time of each run in seconds, in place of the scenario's
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub secs: Option<f64>,
     /// Time before it in seconds, in place of the scenario's
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub warmup_secs: Option<f64>,
     /// Records per second or max, in place of the scenario's
-    #[arg(long, value_parser = parse_rate)]
+    #[arg(long, value_parser = parse_rate, allow_negative_numbers = true)]
     pub rate: Option<Rate>,
     /// Bytes of a record's value: N or MIN-MAX, in place of the scenario's
     #[arg(long, value_parser = parse_size)]
@@ -668,9 +678,25 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_below_help_fits_eighty_columns() {
+        for command in Probe::command().get_subcommands() {
+            let below = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(below.starts_with("Examples:"), "{} has no examples", command.get_name());
+            for line in below.lines() {
+                assert!(line.chars().count() <= 80, "bench {}: {line}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused_in_words() {
         for (line, words) in [
             ("bench produce --rate fast", "neither 'max' nor a number"),
+            ("bench produce --rate -5", "neither 'max' nor a number"),
+            ("bench produce --secs -1", "secs: -1 is not above 0"),
+            ("bench produce --warmup-secs -1", "warmup_secs: -1 is not 0 to"),
+            ("bench run idle --secs -1", "secs: -1 is not above 0"),
+            ("bench produce --record-bytes 2000000", "max.request.size: 1048576 is less than a record of 2000000"),
             ("bench produce --acks 2", "acks are 0, 1 or"),
             ("bench produce --compression zip", "`none`, `gzip`, `snappy`, `lz4`, `zstd`"),
             ("bench produce --record-bytes 9-3", "MIN-MAX"),

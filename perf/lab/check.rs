@@ -31,6 +31,8 @@ const SECS_MAX: f64 = 7.0 * 86_400.0;
 /// What a record of the largest size may have, in bytes.
 const RECORD_BYTES_MAX: u32 = 64 << 20;
 const RATE_MAX: f64 = 1e9;
+/// What a batch of one record has beside the record's value at most, keys apart, in bytes: the batch's header, the record's own.
+const AROUND_RECORD_BYTES: u64 = 61 + 21;
 
 /// All mistakes of a scenario.
 pub fn problems(scenario: &Scenario) -> Vec<Problem> {
@@ -67,6 +69,11 @@ pub fn problems(scenario: &Scenario) -> Vec<Problem> {
     let needed = u64::from(client.batch_size.max(1)).max(u64::from(largest) + 128);
     let memory = format!("{} is less than one batch of {needed} bytes", client.buffer_memory);
     demand(client.buffer_memory >= needed, "producers.client", "buffer.memory", memory);
+    let request =
+        format!("{} is less than a record of {largest} bytes with what stands around it", client.max_request_size);
+    let sends = producers.count > 0 || consumers.backlog_bytes > 0;
+    let fits = !sends || u64::from(client.max_request_size) >= u64::from(largest) + AROUND_RECORD_BYTES;
+    demand(fits, "producers.client", "max.request.size", request);
     demand(consumers.client.fetch_max_wait_ms >= 0, "consumers.client", "fetch.max.wait.ms", "at least 0".into());
     demand(consumers.client.fetch_min_bytes >= 0, "consumers.client", "fetch.min.bytes", "at least 0".into());
     let positive = consumers.client.max_partition_fetch_bytes >= 1;

@@ -57,11 +57,7 @@ fn scenario(context: &Context, args: &RunArgs) -> Result<(), LabError> {
         return print(&text);
     }
     if let Some(name) = &args.print {
-        let found = SHIPPED.iter().find(|(shipped, _)| shipped == name);
-        return match found {
-            Some((_, text)) => print(text),
-            None => file::load(name).map(drop),
-        };
+        return print(file::shipped(name)?);
     }
     let scenario = file::load(args.file.as_deref().unwrap_or_default())?;
     one(context, &args.change.apply(scenario)?, args.change.out.as_deref())
@@ -73,27 +69,29 @@ fn compared(context: &Context, args: &CompareArgs) -> Result<(), LabError> {
     can_be_written(out)?;
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
+    compare::check_pairs(args.pairs)?;
     let mut brokers = Vec::new();
     for text in &args.brokers {
-        let (name, address) = text.split_once('=').map_or((None, text.as_str()), |(name, at)| (Some(name), at));
-        let mut broker = cluster::describe(address, name, &scenario.topic)?;
+        let (name, address) = named(text);
+        let mut broker = cluster::describe(&address, name, &scenario.topic)?;
         if brokers.iter().any(|other: &Broker| other.name == broker.name) {
             broker.name = format!("{} {}", broker.name, brokers.len() + 1);
         }
         brokers.push(broker);
     }
-    compare::check(&brokers, args.pairs, args.allow_unequal)?;
-    let comparison = compare::measure(&brokers, &scenario, (args.pairs, args.seed), &stop, |round, rounds, broker| {
-        Box::new(Screen::new(&format!(
-            "round {} of {rounds}: {} [{}]",
-            round + 1,
-            broker.name,
-            broker.durability.words()
-        )))
-    })?;
+    compare::check(&brokers, args.allow_unequal)?;
+    let (comparison, failed) =
+        compare::measure(&brokers, &scenario, (args.pairs, args.seed), &stop, |round, rounds, broker| {
+            Box::new(Screen::new(&format!(
+                "round {} of {rounds}: {} [{}]",
+                round + 1,
+                broker.name,
+                broker.durability.words()
+            )))
+        })?;
     let text = compare::table(&comparison, &brokers, &scenario);
     let validity = comparison.validity.clone();
-    end(context, out, (started_at_ms, brokers), &stop, Measured::Compare(comparison), &text)?;
+    end(context, out, (started_at_ms, brokers), (&stop, failed), Measured::Compare(comparison), &text)?;
     if validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(validity.reasons.join("; "))) }
 }
 
@@ -105,11 +103,14 @@ fn swept(context: &Context, args: &SweepArgs) -> Result<(), LabError> {
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
     let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
-    let sweep = sweep::measure(&broker, &scenario, axes, args.design, &args.aims(), &stop, |place, count, words| {
-        Box::new(Screen::new(&format!("{} of {count}: {words}", place + 1)))
-    })?;
+    let (sweep, failed) =
+        sweep::measure(&broker, &scenario, axes, args.design, &args.aims(), &stop, |place, count, words| {
+            Box::new(Screen::new(&format!("{} of {count}: {words}", place + 1)))
+        })?;
     let text = sweep::table(&sweep, &broker);
-    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Sweep(sweep), &text)
+    let undecided = sweep::undecided(&sweep);
+    end(context, out, (started_at_ms, vec![broker]), (&stop, failed), Measured::Sweep(sweep), &text)?;
+    undecided.map_or(Ok(()), |why| Err(LabError::Invalid(why)))
 }
 
 fn searched(context: &Context, args: &KneeArgs) -> Result<(), LabError> {
@@ -119,30 +120,47 @@ fn searched(context: &Context, args: &KneeArgs) -> Result<(), LabError> {
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
     let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
-    let knee = knee::measure(&broker, &scenario, search, &stop, |rate, repeat| {
+    let (knee, failed) = knee::measure(&broker, &scenario, search, &stop, |rate, repeat| {
         Box::new(Screen::new(&format!("{rate:.0} records/s, repeat {}", repeat + 1)))
     })?;
     let text = knee::table(&knee, &broker);
     let undecided = knee::undecided(&knee);
-    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Knee(knee), &text)?;
+    end(context, out, (started_at_ms, vec![broker]), (&stop, failed), Measured::Knee(knee), &text)?;
     match undecided {
         Some(rate) => Err(LabError::Invalid(format!("the search ended at {rate:.0} records/s"))),
         None => Ok(()),
     }
 }
 
-/// Keeps and prints what was measured; an error if a signal ended it early.
+/// Name and address of `NAME=HOST:PORT` or `HOST:PORT`; without a host it is this machine.
+fn named(text: &str) -> (Option<&str>, String) {
+    let (name, address) = text.split_once('=').map_or((None, text), |(name, at)| (Some(name), at));
+    let host = if address.starts_with(':') { "127.0.0.1" } else { "" };
+    (name, format!("{host}{address}"))
+}
+
+/// Keeps and prints what was measured; an error if a signal ended it early, or that which did.
 fn end(
     context: &Context,
     out: Option<&Path>,
     (started_at_ms, brokers): (i64, Vec<Broker>),
-    stop: &AtomicBool,
+    (stop, failed): (&AtomicBool, Option<LabError>),
     measured: Measured,
     text: &str,
 ) -> Result<(), LabError> {
-    let complete = !stop.load(Ordering::Relaxed);
-    keep(context, out, &result_file(context, started_at_ms, brokers, complete, measured), text)?;
-    if complete { Ok(()) } else { Err(LabError::Interrupted) }
+    let stopped = stop.load(Ordering::Relaxed);
+    let complete = !stopped && failed.is_none();
+    let text = if complete {
+        text.to_string()
+    } else {
+        format!("{text}INCOMPLETE: this is what was measured until it ended early\n")
+    };
+    keep(context, out, &result_file(context, started_at_ms, brokers, complete, measured), &text)?;
+    match failed {
+        _ if stopped => Err(LabError::Interrupted),
+        Some(failed) => Err(failed),
+        None => Ok(()),
+    }
 }
 
 /// One run of one scenario on the broker of the command line.
@@ -155,7 +173,7 @@ fn one(context: &Context, scenario: &Scenario, out: Option<&Path>) -> Result<(),
     let run = engine::run(&broker, 0, scenario, &stop, &mut screen)?;
     let text = summary(&run, &broker.name, broker.durability.words());
     let verdict = verdict(&run);
-    end(context, out, (started_at_ms, vec![broker]), &stop, Measured::Run(run), &text)?;
+    end(context, out, (started_at_ms, vec![broker]), (&stop, None), Measured::Run(run), &text)?;
     verdict
 }
 
@@ -201,14 +219,13 @@ pub fn result_file(
     }
 }
 
-/// Fails before anything is measured if the result could not be written.
+/// Fails before anything is measured if the result could not be written. Leaves what is there, and nothing where nothing is.
 pub fn can_be_written(out: Option<&Path>) -> Result<(), LabError> {
     let Some(path) = out else { return Ok(()) };
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map(drop)
+    let fresh = !path.exists();
+    let tried = std::fs::OpenOptions::new().create(true).append(true).open(path).map(drop);
+    tried
+        .and_then(|()| if fresh { std::fs::remove_file(path) } else { Ok(()) })
         .map_err(|error| LabError::Usage(format!("the result cannot be written to {}: {error}", path.display())))
 }
 
@@ -226,4 +243,30 @@ pub fn keep(context: &Context, out: Option<&Path>, file: &ResultFile, text: &str
 fn print(text: &str) -> Result<(), LabError> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| LabError::output(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_have_names_and_ports_of_this_machine_need_no_host() {
+        assert_eq!(named("ours=:9092"), (Some("ours"), "127.0.0.1:9092".to_string()));
+        assert_eq!(named("kafka-1:9092"), (None, "kafka-1:9092".to_string()));
+    }
+
+    #[test]
+    fn asking_whether_a_result_can_be_written_leaves_no_empty_file_and_touches_no_old_one() {
+        let folder = std::env::temp_dir().join(format!("coretide-bench-out-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (fresh, old) = (folder.join("fresh.json"), folder.join("old.json"));
+        std::fs::write(&old, "kept").unwrap();
+        can_be_written(Some(&fresh)).unwrap();
+        can_be_written(Some(&old)).unwrap();
+        assert!(!fresh.exists());
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "kept");
+        let refused = can_be_written(Some(&folder.join("none/x.json"))).unwrap_err();
+        assert!(matches!(&refused, LabError::Usage(why) if why.contains("none/x.json")), "{refused}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -44,12 +44,9 @@ pub fn is_unequal(brokers: &[Broker]) -> bool {
 }
 
 /// Refuses what would be no comparison.
-pub fn check(brokers: &[Broker], pairs: u32, allow_unequal: bool) -> Result<(), LabError> {
+pub fn check(brokers: &[Broker], allow_unequal: bool) -> Result<(), LabError> {
     if brokers.len() < 2 {
         return Err(LabError::Usage("compare needs two brokers at least".to_string()));
-    }
-    if pairs < PAIRS_MIN {
-        return Err(LabError::Usage(format!("{pairs} pairs are too few to say anything: {PAIRS_MIN} at least")));
     }
     if is_unequal(brokers) && !allow_unequal {
         let sides: Vec<String> = brokers
@@ -61,6 +58,14 @@ pub fn check(brokers: &[Broker], pairs: u32, allow_unequal: bool) -> Result<(), 
              --topic-config flush.messages=1, or say --allow-unequal: then every table says what is unequal",
             sides.join("; ")
         )));
+    }
+    Ok(())
+}
+
+/// Refuses so few rounds that nothing follows from them.
+pub fn check_pairs(pairs: u32) -> Result<(), LabError> {
+    if pairs < PAIRS_MIN {
+        return Err(LabError::Usage(format!("{pairs} pairs are too few to say anything: {PAIRS_MIN} at least")));
     }
     Ok(())
 }
@@ -78,39 +83,54 @@ pub fn orders(brokers: usize, rounds: u32, seed: u64) -> Vec<Vec<usize>> {
     (0..rounds).map(|_| shuffled()).collect()
 }
 
-/// Runs all rounds. A signal ends it after the round's runs so far.
+/// Runs all rounds. A signal or a run that fails ends it, with the runs so far and why it failed; only if there are none, all of
+/// it fails.
 pub fn measure(
     brokers: &[Broker],
     scenario: &Scenario,
     (pairs, seed): (u32, u64),
     stop: &Arc<AtomicBool>,
     mut watch: impl FnMut(usize, usize, &Broker) -> Box<dyn Watch>,
-) -> Result<Comparison, LabError> {
-    let mut rounds = Vec::new();
-    for (round, order) in orders(brokers.len(), pairs, seed).into_iter().enumerate() {
-        let mut runs = Vec::new();
-        for place in order {
-            let broker = &brokers[place];
-            runs.push(engine::run(broker, place, scenario, stop, watch(round, pairs as usize, broker).as_mut())?);
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
+) -> Result<(Comparison, Option<LabError>), LabError> {
+    let orders = orders(brokers.len(), pairs, seed);
+    let (rounds, failed) = rounds(&orders, stop, |round, place| {
+        let broker = &brokers[place];
+        engine::run(broker, place, scenario, stop, watch(round, pairs as usize, broker).as_mut())
+    });
+    match failed {
+        Some(failed) if rounds.is_empty() => Err(failed),
+        failed => Ok((compare(brokers, rounds, pairs, seed), failed)),
+    }
+}
+
+/// The runs of each round, and what ended them early.
+fn rounds(
+    orders: &[Vec<usize>],
+    stop: &AtomicBool,
+    mut run: impl FnMut(usize, usize) -> Result<Run, LabError>,
+) -> (Vec<Vec<Run>>, Option<LabError>) {
+    let mut rounds: Vec<Vec<Run>> = Vec::new();
+    for (round, place) in orders.iter().enumerate().flat_map(|(round, order)| order.iter().map(move |&at| (round, at)))
+    {
+        match run(round, place) {
+            Ok(run) if rounds.len() == round => rounds.push(vec![run]),
+            Ok(run) => rounds[round].push(run),
+            Err(failed) => return (rounds, Some(failed)),
         }
-        rounds.push(runs);
         if stop.load(Ordering::Relaxed) {
             break;
         }
     }
-    Ok(compare(brokers, rounds, pairs, seed))
+    (rounds, None)
 }
 
 /// What rounds say.
 fn compare(brokers: &[Broker], rounds: Vec<Vec<Run>>, pairs: u32, seed: u64) -> Comparison {
-    let complete = rounds.len() == pairs as usize && rounds.iter().all(|runs| runs.len() == brokers.len());
-    let ratios = if complete { all_ratios(brokers.len(), &rounds, seed) } else { Vec::new() };
+    let whole: Vec<&Vec<Run>> = rounds.iter().filter(|runs| runs.len() == brokers.len()).collect();
+    let ratios = if whole.is_empty() { Vec::new() } else { all_ratios(brokers.len(), &whole, seed) };
     let mut reasons = Vec::new();
-    if !complete {
-        reasons.push(format!("only {} of {pairs} rounds are complete", rounds.len().saturating_sub(1)));
+    if whole.len() < pairs as usize {
+        reasons.push(format!("only {} of {pairs} rounds are complete", whole.len()));
     }
     for (round, run) in rounds.iter().enumerate().flat_map(|(round, runs)| runs.iter().map(move |run| (round, run))) {
         for reason in &run.validity.reasons {
@@ -130,7 +150,7 @@ fn compare(brokers: &[Broker], rounds: Vec<Vec<Run>>, pairs: u32, seed: u64) -> 
     Comparison { seed, unequal_durability, rounds, ratios, validity: Validity::new(reasons, remarks) }
 }
 
-fn all_ratios(brokers: usize, rounds: &[Vec<Run>], seed: u64) -> Vec<Ratio> {
+fn all_ratios(brokers: usize, rounds: &[&Vec<Run>], seed: u64) -> Vec<Ratio> {
     let base = 0;
     let mut ratios = Vec::new();
     for broker in 1..brokers {
@@ -217,13 +237,13 @@ mod tests {
     #[test]
     fn unequal_durability_is_refused_unless_asked_for() {
         let unequal = brokers(Durability::PageCache);
-        let refused = check(&unequal, 5, false).unwrap_err().to_string();
+        let refused = check(&unequal, false).unwrap_err().to_string();
         assert!(refused.contains("fsync before ack") && refused.contains("page cache"), "{refused}");
-        assert!(check(&unequal, 5, true).is_ok());
-        assert!(check(&brokers(Durability::Unknown), 5, false).is_err());
-        assert!(check(&brokers(Durability::Fsync), 5, false).is_ok());
-        assert!(check(&brokers(Durability::Fsync), 4, false).is_err());
-        assert!(check(&brokers(Durability::Fsync)[..1], 5, false).is_err());
+        assert!(check(&unequal, true).is_ok());
+        assert!(check(&brokers(Durability::Unknown), false).is_err());
+        assert!(check(&brokers(Durability::Fsync), false).is_ok());
+        assert!(check_pairs(4).is_err() && check_pairs(5).is_ok());
+        assert!(check(&brokers(Durability::Fsync)[..1], false).is_err());
         let comparison = compare(&unequal, vec![vec![run(0, 1.0), run(1, 1.0)]; 5], 5, 1);
         let text = table(&comparison, &unequal, &Scenario::named("x"));
         assert!(text.contains("DURABILITY IS NOT EQUAL"), "{text}");
@@ -232,6 +252,24 @@ mod tests {
             !rows.is_empty() && rows.iter().all(|row| row.contains("[page cache") && row.contains("[fsync")),
             "{text}"
         );
+    }
+
+    #[test]
+    fn rounds_before_a_run_that_fails_are_kept_and_compared() {
+        let stop = AtomicBool::new(false);
+        let mut left = 4;
+        let (kept, failed) = rounds(&orders(2, 5, 1), &stop, |_, place| {
+            left -= 1;
+            let gone = || LabError::Failed("the broker is gone".to_string());
+            if left > 0 { Ok(run(place, 100.0 * (1 + place) as f64)) } else { Err(gone()) }
+        });
+        assert_eq!(kept.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(failed.unwrap().to_string(), "the broker is gone");
+        let comparison = compare(&brokers(Durability::Fsync), kept, 5, 1);
+        assert_eq!(comparison.ratios[0].pairs, [2.0], "the whole round counts, the other one does not");
+        assert!(comparison.validity.reasons.contains(&"only 1 of 5 rounds are complete".to_string()));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(rounds(&orders(2, 5, 1), &stop, |_, place| Ok(run(place, 1.0))).0.len(), 1, "a signal ends it");
     }
 
     #[test]
@@ -258,7 +296,12 @@ mod tests {
         let wild = compare(&brokers(Durability::Fsync), rounds(&[100.0, 900.0, 300.0, 2_000.0, 500.0]), 5, 1);
         assert!(wild.validity.reasons[0].contains("spread too widely"), "{:?}", wild.validity);
         let short = compare(&brokers(Durability::Fsync), rounds(&[100.0, 100.0]), 5, 1);
-        assert!(short.ratios.is_empty() && !short.validity.is_valid());
+        assert!(short.ratios[0].pairs.len() == 2 && !short.validity.is_valid());
+        assert!(
+            short.validity.reasons.contains(&"only 2 of 5 rounds are complete".to_string()),
+            "{:?}",
+            short.validity
+        );
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn write_backlog(
     let report = report.map_err(LabError::Failed)?;
     match report.tally.errors.first_key_value() {
         Some((name, _)) => Err(LabError::Failed(format!("writing the backlog: {name}"))),
-        None if stop.load(Ordering::Relaxed) => Err(LabError::Interrupted),
+        None if stop.load(Ordering::Relaxed) => Err(LabError::NothingMeasured),
         None => Ok(()),
     }
 }

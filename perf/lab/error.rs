@@ -21,6 +21,9 @@ pub enum LabError {
     /// It was ended by a signal; what was measured until then was kept.
     #[error("ended early by a signal; what was measured until then is in the result")]
     Interrupted,
+    /// It was ended by a signal before there was anything to keep.
+    #[error("ended early by a signal, before anything was measured")]
+    NothingMeasured,
     /// Nobody reads our output any more.
     #[error("the output was closed")]
     OutputClosed,

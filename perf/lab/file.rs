@@ -21,6 +21,18 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("idle", include_str!("../scenarios/idle.toml")),
 ];
 
+/// The file of a shipped scenario.
+pub fn shipped(name: &str) -> Result<&'static str, LabError> {
+    let found = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
+    found.map(|(_, text)| *text).ok_or_else(|| {
+        LabError::Usage(format!("no scenario that comes with the program is called {name}; there are {}", names()))
+    })
+}
+
+fn names() -> String {
+    SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<&str>>().join(", ")
+}
+
 /// A scenario by its file's path or a shipped one's name.
 pub fn load(name: &str) -> Result<Scenario, LabError> {
     if let Some((_, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
@@ -28,8 +40,7 @@ pub fn load(name: &str) -> Result<Scenario, LabError> {
     }
     let path = Path::new(name);
     let text = std::fs::read_to_string(path).map_err(|error| {
-        let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-        LabError::Usage(format!("{name}: {error}; the scenarios that need no file are {}", names.join(", ")))
+        LabError::Usage(format!("{name}: {error}; the scenarios that need no file are {}", names()))
     })?;
     parse(&text, name).map_err(LabError::Usage)
 }
@@ -40,7 +51,8 @@ pub fn parse(text: &str, file: &str) -> Result<Scenario, String> {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         let shown = text.lines().nth(line - 1).unwrap_or_default().trim();
         let hint = dotted_hint(error.message());
-        format!("{file}, line {line}: {}{hint}\n  in: {shown}", error.message())
+        let within = if shown.is_empty() { String::new() } else { format!("\n  in: {shown}") };
+        format!("{file}, line {line}: {}{hint}{within}", error.message())
     })?;
     let found = problems(&scenario);
     if found.is_empty() {
@@ -143,5 +155,9 @@ mod tests {
             &["line 2: secs", "line 4: record.payload"],
         );
         says("name = \"x\n", &["line 1"]);
+        assert_eq!(refused(""), "f.toml, line 1: missing field `name`");
+        let unknown = shipped("perf/scenarios/idle.toml").unwrap_err().to_string();
+        assert!(unknown.contains("is called perf/scenarios/idle.toml; there are omb-100-topics, "), "{unknown}");
+        assert!(shipped("idle").unwrap().starts_with("name = \"idle\""));
     }
 }

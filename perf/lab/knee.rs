@@ -94,28 +94,48 @@ pub fn undecided(knee: &Knee) -> Option<f64> {
     vote(&last.runs, last.rate, knee.p99_below_ms).is_none().then_some(last.rate)
 }
 
-/// Searches; a signal ends it with the steps that are complete.
+/// Searches. A signal or a run that fails ends it, with the steps that are complete and why it failed; only if there are none, all
+/// of it fails.
 pub fn measure(
     broker: &Broker,
     scenario: &Scenario,
     search: Search,
     stop: &Arc<AtomicBool>,
     mut watch: impl FnMut(f64, u32) -> Box<dyn Watch>,
-) -> Result<Knee, LabError> {
-    let mut bisection = Bisection::new(search);
-    let mut steps = Vec::new();
-    while let Some(rate) = bisection.next() {
+) -> Result<(Knee, Option<LabError>), LabError> {
+    let (knee, failed) = search_with(search, stop, |rate, repeat| {
         let mut scenario = scenario.clone();
         scenario.producers.rate = Rate::Fixed(rate);
+        engine::run(broker, 0, &scenario, stop, watch(rate, repeat).as_mut())
+    });
+    match failed {
+        Some(failed) if knee.steps.is_empty() => Err(failed),
+        failed => Ok((knee, failed)),
+    }
+}
+
+/// The search with runs made elsewhere, and what ended it early.
+fn search_with(
+    search: Search,
+    stop: &AtomicBool,
+    mut run: impl FnMut(f64, u32) -> Result<Run, LabError>,
+) -> (Knee, Option<LabError>) {
+    let mut bisection = Bisection::new(search);
+    let mut steps = Vec::new();
+    let mut failed = None;
+    'search: while let Some(rate) = bisection.next() {
         let mut runs = Vec::new();
         for repeat in 0..search.repeats {
-            runs.push(engine::run(broker, 0, &scenario, stop, watch(rate, repeat).as_mut())?);
-            if stop.load(Ordering::Relaxed) {
-                break;
+            match run(rate, repeat) {
+                Ok(run) => runs.push(run),
+                Err(error) => {
+                    failed = Some(error);
+                    break 'search;
+                }
             }
-        }
-        if stop.load(Ordering::Relaxed) {
-            break;
+            if stop.load(Ordering::Relaxed) {
+                break 'search;
+            }
         }
         let vote = vote(&runs, rate, search.p99_below_ms);
         steps.push(KneeStep { rate, within: vote == Some(true), runs });
@@ -124,7 +144,7 @@ pub fn measure(
             None => break,
         }
     }
-    Ok(Knee { p99_below_ms: search.p99_below_ms, steps, rate: bisection.within, rate_above: bisection.beyond })
+    (Knee { p99_below_ms: search.p99_below_ms, steps, rate: bisection.within, rate_above: bisection.beyond }, failed)
 }
 
 /// The search as a table.
@@ -146,12 +166,14 @@ pub fn table(knee: &Knee, broker: &Broker) -> String {
         let rate = grouped(rate);
         text.push_str(&format!("the search ended at {rate} records/s: most runs there are INVALID and cannot tell\n"));
     }
-    let found = match (knee.rate, knee.rate_above) {
-        (Some(rate), Some(above)) => format!("{} records/s; {} are too many", grouped(rate), grouped(above)),
-        (Some(rate), None) => format!("{} records/s at least: nothing above it was found wanting", grouped(rate)),
-        (None, _) => "no rate".to_string(),
-    };
-    text.push_str(&format!("p99 stays below {} ms up to {found}\n", knee.p99_below_ms));
+    let bound = format!("p99 stays below {} ms up to", knee.p99_below_ms);
+    text.push_str(&match (knee.rate, knee.rate_above) {
+        (Some(rate), Some(above)) => format!("{bound} {} records/s; {} are too many\n", grouped(rate), grouped(above)),
+        (Some(rate), None) => {
+            format!("{bound} {} records/s at least: nothing above it was found wanting\n", grouped(rate))
+        }
+        (None, _) => format!("p99 was below {} ms at no rate that was tried\n", knee.p99_below_ms),
+    });
     text
 }
 
@@ -200,6 +222,20 @@ mod tests {
         assert_eq!(is_within(&run, 1_000.0, 1.0), None, "the generator's fault says nothing of the broker");
         run.produced.as_mut().unwrap().errors = 1;
         assert_eq!(is_within(&run, 1_000.0, 1.0), Some(false));
+    }
+
+    #[test]
+    fn what_was_found_before_a_run_fails_is_kept() {
+        let search = Search { repeats: 2, ..SEARCH };
+        let (stop, mut left) = (AtomicBool::new(false), 5);
+        let (knee, failed) = search_with(search, &stop, |rate, _| {
+            left -= 1;
+            let mut run = sample_run();
+            run.produced.as_mut().unwrap().records_per_s = rate;
+            if left > 0 { Ok(run) } else { Err(LabError::Failed("the broker is gone".to_string())) }
+        });
+        assert_eq!((knee.steps.len(), knee.rate), (2, Some(2_000.0)), "the third step is not complete");
+        assert_eq!(failed.unwrap().to_string(), "the broker is gone");
     }
 
     #[test]

@@ -15,17 +15,20 @@ use std::sync::atomic::Ordering;
 /// Shown below `bench versus --help`.
 pub const VERSUS_EXAMPLES: &str = "\
 Examples:
-  coretide bench versus kafka                          Apache Kafka, by Maven, one KRaft node; about 45 minutes
+  # Apache Kafka, by Maven, one KRaft node; about 47 minutes
+  coretide bench versus kafka
   coretide bench versus kafka --secs 2 --pairs 3 --warmup-secs 10 --row '1 KiB'
   coretide bench versus kafka --profile fsync --data /mnt/fast/bench
   KAFKA_HOME=/opt/kafka coretide bench versus kafka
   coretide bench versus 'redpanda-1:9092' --pid 4711
 
-Both brokers run side by side on this machine and are measured by turns, with raw frames, and with Java's and librdkafka's
-clients where they can be installed. The durability of each side is named
-in every row; 'versus kafka' compares Kafka as it comes (page cache) with ours durable and with ours under Kafka's flush
-settings, and Kafka with flush.messages=1 with ours durable. What it starts it ends, also on Ctrl-C; its folders are removed.
-It says how long it will take before it starts.";
+Both brokers run side by side on this machine and are measured by turns, with
+raw frames, and with Java's and librdkafka's clients where they can be
+installed. The durability of each side is named in every row; 'versus kafka'
+compares Kafka as it comes (page cache) with ours durable and with ours under
+Kafka's flush settings, and Kafka with flush.messages=1 with ours durable. What
+it starts it ends, also on Ctrl-C; its folders are removed. It says how long it
+will take before it starts.";
 /// Shown below `bench report --help`.
 pub const REPORT_EXAMPLES: &str = "\
 Examples:

@@ -141,7 +141,8 @@ fn settings_of(axes: &[Axis], places: &[usize]) -> BTreeMap<String, String> {
     axes.iter().zip(places).map(|(axis, &place)| (axis.name.clone(), axis.values[place].clone())).collect()
 }
 
-/// Measures every combination; a signal ends it after the cell that it interrupts, which is not kept.
+/// Measures every combination. A signal ends it after the cell that it interrupts, which is not kept; a run that fails ends it with
+/// the cells so far and why, and only if there are none, all of it fails.
 pub fn measure(
     broker: &Broker,
     scenario: &Scenario,
@@ -150,7 +151,7 @@ pub fn measure(
     aims: &[Aim],
     stop: &Arc<AtomicBool>,
     mut watch: impl FnMut(usize, usize, &str) -> Box<dyn Watch>,
-) -> Result<Sweep, LabError> {
+) -> Result<(Sweep, Option<LabError>), LabError> {
     let chosen = combinations(&axes, design)?;
     let scenarios: Result<Vec<_>, LabError> = chosen
         .iter()
@@ -160,19 +161,40 @@ pub fn measure(
         })
         .collect();
     let scenarios = scenarios?;
-    let mut cells = Vec::new();
-    for (place, (scenario, settings)) in scenarios.iter().enumerate() {
+    let (cells, failed) = cells(&scenarios, stop, |place, scenario, settings| {
         let words: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut shown = watch(place, scenarios.len(), &words.join(" "));
-        let run = engine::run(broker, 0, scenario, stop, shown.as_mut())?;
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        cells.push(Cell { settings: settings.clone(), run });
-    }
+        engine::run(broker, 0, scenario, stop, watch(place, scenarios.len(), &words.join(" ")).as_mut())
+    });
+    let failed = match failed {
+        Some(failed) if cells.is_empty() => return Err(failed),
+        failed => failed,
+    };
     let recommendations = aims.iter().map(|&aim| recommend(&cells, aim)).collect();
     let design = if design == Design::Grid { "grid" } else { "pairwise" };
-    Ok(Sweep { design: design.to_string(), axes, pareto: pareto(&cells), cells, recommendations })
+    Ok((Sweep { design: design.to_string(), axes, pareto: pareto(&cells), cells, recommendations }, failed))
+}
+
+/// The cells that were measured, and what ended them early.
+fn cells(
+    scenarios: &[(Scenario, BTreeMap<String, String>)],
+    stop: &AtomicBool,
+    mut run: impl FnMut(usize, &Scenario, &BTreeMap<String, String>) -> Result<Run, LabError>,
+) -> (Vec<Cell>, Option<LabError>) {
+    let mut cells = Vec::new();
+    for (place, (scenario, settings)) in scenarios.iter().enumerate() {
+        match run(place, scenario, settings) {
+            Err(failed) => return (cells, Some(failed)),
+            Ok(_) if stop.load(Ordering::Relaxed) => break,
+            Ok(run) => cells.push(Cell { settings: settings.clone(), run }),
+        }
+    }
+    (cells, None)
+}
+
+/// Why nothing follows from a sweep that was measured, if it is so.
+pub fn undecided(sweep: &Sweep) -> Option<String> {
+    let none = sweep.cells.iter().all(|cell| !cell.run.validity.is_valid());
+    (none && !sweep.cells.is_empty()).then(|| "not one combination gave a VALID run".to_string())
 }
 
 fn throughput(run: &Run) -> f64 {

@@ -81,3 +81,36 @@ fn recommendations_have_reasons_and_lines_to_paste() {
     let unknown = recommend(&cells, Aim::CpuAtMostPercent(50.0));
     assert!(unknown.because.contains("not on this machine"), "{}", unknown.because);
 }
+
+#[test]
+fn what_was_measured_before_a_run_fails_is_kept() {
+    let scenarios: Vec<_> =
+        ["0", "1", "2"].map(|linger| (Scenario::named(linger), cell(linger, 1.0, 1.0).settings)).into();
+    let stop = AtomicBool::new(false);
+    let (kept, failed) = cells(&scenarios, &stop, |place, _, _| {
+        if place < 2 { Ok(sample_run()) } else { Err(LabError::Failed("the broker is gone".to_string())) }
+    });
+    assert_eq!(kept.len(), 2);
+    assert_eq!(failed.unwrap().to_string(), "the broker is gone");
+    stop.store(true, Ordering::Relaxed);
+    assert!(
+        cells(&scenarios, &stop, |_, _, _| Ok(sample_run())).0.is_empty(),
+        "the cell that a signal cut short is not kept"
+    );
+}
+
+#[test]
+fn a_sweep_without_a_valid_run_decides_nothing() {
+    let mut invalid = cell("1", 1.0, 1.0);
+    invalid.run.validity = crate::lab::result::Validity::new(vec!["late".to_string()], Vec::new());
+    let sweep = |cells: Vec<Cell>| Sweep {
+        design: "grid".to_string(),
+        axes: Vec::new(),
+        pareto: Vec::new(),
+        cells,
+        recommendations: Vec::new(),
+    };
+    assert!(undecided(&sweep(vec![invalid.clone()])).unwrap().contains("not one combination"));
+    assert_eq!(undecided(&sweep(vec![invalid, cell("0", 1.0, 1.0)])), None);
+    assert_eq!(undecided(&sweep(Vec::new())), None, "a signal came first");
+}

@@ -72,7 +72,9 @@ pub fn judge(facts: &Facts<'_>) -> Validity {
         }
     }
     if facts.unanswered > 0 {
-        reasons.push(format!("{} producers still waited for answers 10 s after the end", facts.unanswered));
+        let who =
+            if facts.unanswered == 1 { "1 producer".to_string() } else { format!("{} producers", facts.unanswered) };
+        reasons.push(format!("{who} still waited for answers 10 s after the end"));
     }
     if facts.missing > 0 {
         reasons.push(format!("{} acknowledged records did not arrive at the consumers", facts.missing));

@@ -17,7 +17,9 @@ pub fn run(global: &Global, command: &BenchCommand) -> Result<(), CliError> {
         LabError::Client(error) => CliError::from(error),
         LabError::Failed(text) => CliError::Io(text),
         invalid @ LabError::Invalid(_) => CliError::Invalid(invalid.to_string()),
-        interrupted @ LabError::Interrupted => CliError::Incomplete(interrupted.to_string()),
+        interrupted @ (LabError::Interrupted | LabError::NothingMeasured) => {
+            CliError::Incomplete(interrupted.to_string())
+        }
         LabError::OutputClosed => CliError::OutputClosed,
     })
 }
