@@ -96,11 +96,15 @@ impl<W> Aheads<W> {
         }
     }
 
-    /// What was read for this, within its limits, and the offset behind all that was read with it.
+    /// What was read for this, within its limits, and the offset behind all that was read with it. Stays where it is when the
+    /// limits allow nothing.
     pub fn take(&mut self, cold: &ColdRead) -> Option<(ReadReady, i64)> {
         let at = self.place(cold.key, cold.from_offset)?;
         let State::Ready(ready) = &self.all[at].state else { return None };
         let (taken, rest) = cold.take_from(ready);
+        if taken.bytes == 0 {
+            return None;
+        }
         let end_offset = rest.as_ref().map_or(taken.next_offset, |rest| rest.next_offset);
         match rest {
             Some(rest) => {
@@ -109,7 +113,7 @@ impl<W> Aheads<W> {
             }
             None => drop(self.remove(at)),
         }
-        (taken.bytes > 0).then_some((taken, end_offset))
+        Some((taken, end_offset))
     }
 
     /// A log is gone, and what was read of it. Reads under way end as they do.

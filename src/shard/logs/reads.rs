@@ -196,7 +196,9 @@ impl Shard {
             {
                 cold = None;
             }
-            cold = cold.filter(|_| self.logs.jobs.waits.len() < COLD_WAITS_MAX);
+            // Where nothing fits any more, nothing is read for it.
+            let may_have_some = item.spec.max_bytes > 0 || item.spec.at_least_one;
+            cold = cold.filter(|_| may_have_some && self.logs.jobs.waits.len() < COLD_WAITS_MAX);
             let promised = if cold.is_some() { item.spec.max_bytes } else { part.bytes as u32 };
             found |= promised > 0;
             left_bytes = left_bytes.saturating_sub(promised);

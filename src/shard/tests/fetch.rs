@@ -454,6 +454,22 @@ fn a_reader_of_little_at_a_time_gets_it_from_one_read_ahead() {
 }
 
 #[test]
+fn a_partition_for_which_the_budget_has_nothing_left_costs_no_read_and_loses_nothing() {
+    let (mut rig, conn) = sequential_reader(&[]);
+    rig.create("u", 1, &[]);
+    put(&mut rig, conn, "u", 0, &[b"small"]);
+    rig.hold_reads = true;
+    let mut request = FetchRequest { max_bytes: 10, ..fetch("u", vec![part(0, 0)]) };
+    for from in [12, 20] {
+        request.topics.truncate(1);
+        request.topics.extend(fetch("t", vec![part(0, from)]).topics);
+        let response: FetchResponse = rig.call(conn, VERSION, &request);
+        assert_eq!(shape(&response), [(0, 0, vec![0]), (0, 0, vec![])]);
+    }
+    assert_eq!(read(&mut rig, conn, 12)[0], 12, "it is still there");
+}
+
+#[test]
 fn what_was_read_ahead_goes_with_its_records() {
     let (mut rig, conn) = sequential_reader(&[("segment.bytes", "2097152"), ("file.delete.delay.ms", "0")]);
     delete_up_to(&mut rig, conn, 20);
