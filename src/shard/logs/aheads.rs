@@ -19,6 +19,7 @@ pub(super) fn size_for(max_bytes: u32) -> Option<u32> {
     fits.then(|| max_bytes.saturating_mul((READ_BYTES / max_bytes).max(1)))
 }
 
+#[allow(clippy::large_enum_variant)] // there are few
 enum State<W> {
     /// And so many wait for it.
     Reading(Vec<W>),
