@@ -198,7 +198,7 @@ mod tests {
                 packed.batch.clone(),
                 &ProduceRules::from_config(&TopicConfig::default(), i64::MAX / 2),
             );
-            let header = verified.unwrap().header().clone();
+            let header = *verified.unwrap().header();
             assert_eq!((header.codec(), header.record_count as usize), (Ok(codec), packed.records));
             sizes.push(packed.plain_bytes);
         }
