@@ -133,6 +133,10 @@ const BACKLOG: Bounds = Bounds { throughput: Some(1.0), growth: Some(1.1), ..NON
 /// What is not left at its default in the tuned rows.
 const TUNED: &[&str] = &["batch.size=65536", "linger.ms=5", "compression.type=lz4"];
 
+/// Of a consumer that has received 64 MB more than was taken from it: by default it asks for nothing for a second, so that
+/// the faster broker may come out slower.
+const PATIENT_FOR_LESS: &[&str] = &["fetch.queue.backoff.ms=10"];
+
 /// The table.
 pub const ROWS: &[Row] = &[
     Row { to_reach_fsync: SMALL_FSYNC, ..closed("1 KiB, 16 conns x 5, 16 partitions", [16, 5, 1], 16, SMALL) },
@@ -157,6 +161,7 @@ pub const ROWS: &[Row] = &[
     client("librdkafka producer, defaults", Library::Librdkafka, Role::Produce, &[]),
     client("librdkafka producer, 64 KiB, 5 ms, lz4", Library::Librdkafka, Role::Produce, TUNED),
     client("librdkafka consumer, defaults", Library::Librdkafka, Role::Consume, &[]),
+    client("librdkafka consumer, back-off of 10 ms", Library::Librdkafka, Role::Consume, PATIENT_FOR_LESS),
 ];
 
 /// What a row left behind.
