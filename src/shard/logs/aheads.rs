@@ -106,6 +106,8 @@ impl<W> Aheads<W> {
         if taken.bytes == 0 {
             return None;
         }
+        // Where somebody else's read begins at the rest already, that one counts: its offset must find it, and who waits for it.
+        let rest = rest.filter(|_| self.place(cold.key, taken.next_offset).is_none());
         let end_offset = rest.as_ref().map_or(taken.next_offset, |rest| rest.next_offset);
         match rest {
             Some(rest) => {
@@ -119,11 +121,9 @@ impl<W> Aheads<W> {
 
     /// A log is gone, and what was read of it. Reads under way end as they do.
     pub fn forget(&mut self, key: LogKey) {
-        while let Some(at) =
-            self.all.iter().position(|ahead| ahead.key == key && matches!(ahead.state, State::Ready(_)))
-        {
-            self.remove(at);
-        }
+        let goes = |ahead: &Ahead<W>| ahead.key == key && matches!(ahead.state, State::Ready(_));
+        self.bytes -= self.all.iter().filter(|ahead| goes(ahead)).map(|ahead| ahead.bytes).sum::<u64>();
+        self.all.retain(|ahead| !goes(ahead));
     }
 }
 

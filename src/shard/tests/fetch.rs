@@ -469,6 +469,25 @@ fn a_partition_for_which_the_budget_has_nothing_left_costs_no_read_and_loses_not
     assert_eq!(read(&mut rig, conn, 12)[0], 12, "it is still there");
 }
 
+/// The rest of one reader's took the place of another's under way: who waited for that was never answered.
+#[test]
+fn bug_ours_readers_ahead_meet_at_an_offset_and_both_are_answered() {
+    let (mut rig, conn) = sequential_reader(&[]);
+    let other = rig.open(0);
+    rig.hold_reads = true;
+    let of = |from, bytes| fetch("t", vec![FetchPartition { partition_max_bytes: bytes, ..part(0, from) }]);
+    rig.send(other, VERSION, &of(6, 1_250_000));
+    assert_eq!(rig.step_reads(), 1);
+    assert_eq!(received(&mut rig, other), (6..14).collect::<Vec<_>>());
+    rig.send(other, VERSION, &of(14, 1_250_000));
+    rig.send(conn, VERSION, &of(12, 310_000));
+    assert_eq!(received(&mut rig, conn), [12, 13], "and the rest begins at 14, too");
+    rig.release_reads();
+    assert_eq!(received(&mut rig, other), (14..22).collect::<Vec<_>>());
+    rig.send(conn, VERSION, &of(14, 310_000));
+    assert_eq!(received(&mut rig, conn), [14, 15]);
+}
+
 #[test]
 fn what_was_read_ahead_goes_with_its_records() {
     let (mut rig, conn) = sequential_reader(&[("segment.bytes", "2097152"), ("file.delete.delay.ms", "0")]);
