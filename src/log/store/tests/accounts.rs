@@ -1,5 +1,6 @@
 //! What the store says of itself: how much it holds, whether the disk has room, how long a commit takes.
 
+use super::ahead::{append_large, in_commit};
 use super::world::{World, batch_of, small_config, small_limits};
 use crate::io::Durability::Durable;
 use crate::io::Op;
@@ -59,17 +60,9 @@ fn a_commit_is_brief_when_it_takes_as_long_as_its_flush() {
 
 #[test]
 fn a_commit_with_large_writes_beside_it_or_in_it_is_not_brief() {
-    let mut world = World::new(3, small_limits(), small_config());
-    let log = world.create();
-    for _ in 0..2 {
-        world.append(log, 14_000, Durable);
-        world.settle();
-    }
-    world.append(log, 300, Durable);
-    world.tick();
+    let (mut world, log) = in_commit(3);
     assert!(world.store.is_in_brief_commit());
-    world.append(log, 13_000, Durable);
-    world.tick();
+    append_large(&mut world, log);
     assert_eq!(world.writing().len(), 2, "a large write is ahead of its commit");
     assert!(!world.store.is_in_brief_commit());
     world.finish_write("journal");

@@ -6,7 +6,7 @@ use crate::io::Job;
 use crate::store::{BootError, Check, CheckConfig, CheckError, StoreLimits};
 
 /// A world in which a log's segment has space for direct writes, and a commit of a small append is on its way.
-fn in_commit(seed: u64) -> (World, u32) {
+pub(super) fn in_commit(seed: u64) -> (World, u32) {
     let mut world = World::new(seed, small_limits(), small_config());
     let log = world.create();
     for _ in 0..2 {
@@ -19,7 +19,7 @@ fn in_commit(seed: u64) -> (World, u32) {
     (world, log)
 }
 
-fn append_large(world: &mut World, log: u32) {
+pub(super) fn append_large(world: &mut World, log: u32) {
     world.append(log, 13_000, Durable);
     world.tick();
 }

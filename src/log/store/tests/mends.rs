@@ -14,16 +14,7 @@ fn sparse() -> LogConfig {
 fn filled(limits: StoreLimits) -> (World, u32) {
     let mut world = World::new(5, limits, sparse());
     let log = world.create();
-    for n in 0..550 {
-        world.append(log, 2000, Durable);
-        world.now.wall_ms += 5000;
-        if n % 4 == 0 {
-            world.settle();
-        }
-    }
-    world.stop();
-    world.kill();
-    world.reboot();
+    world.fill_and_reboot(log, 550);
     world.settle();
     (world, log)
 }

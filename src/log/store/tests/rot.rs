@@ -305,16 +305,7 @@ fn wrong_index_files_are_made_anew_and_absent_ones_too() {
         let config = LogConfig { segment_bytes: 700 << 10, ..small_config() };
         let mut world = World::new(40 + at, small_limits(), config);
         let log = world.create();
-        for n in 0..450 {
-            world.append(log, 2000, Durable);
-            world.now.wall_ms += 5000;
-            if n % 4 == 0 {
-                world.settle();
-            }
-        }
-        world.stop();
-        world.kill();
-        world.reboot();
+        world.fill_and_reboot(log, 450);
         let (index, times) = ("topic1-0/00000000000000000000.index", "topic1-0/00000000000000000000.timeindex");
         let before = [index, times].map(|path| world.disk.file(path).expect("an index").to_vec());
         match kind {

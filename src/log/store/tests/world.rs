@@ -412,6 +412,20 @@ impl World {
         full
     }
 
+    /// Appends so many records of 2,000 bytes, five seconds apart, then stops and boots again: all of them are on disk only.
+    pub fn fill_and_reboot(&mut self, log: u32, records: usize) {
+        for n in 0..records {
+            self.append(log, 2000, Durability::Durable);
+            self.now.wall_ms += 5000;
+            if n % 4 == 0 {
+                self.settle();
+            }
+        }
+        self.stop();
+        self.kill();
+        self.reboot();
+    }
+
     /// Boots again, and compares what was recovered with the model, which then is cut to it.
     pub fn reboot(&mut self) {
         let config = self.boot_config(1);
