@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 /// Shown below `bench versus --help`.
 pub const VERSUS_EXAMPLES: &str = "\
 Examples:
-  # Apache Kafka, by Maven, one KRaft node; about 47 minutes
+  # Apache Kafka, by Maven, one KRaft node; about 50 minutes
   coretide bench versus kafka
   coretide bench versus kafka --secs 2 --pairs 3 --warmup-secs 10 --row '1 KiB'
   coretide bench versus kafka --profile fsync --data /mnt/fast/bench
