@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use coretide_log::store::{Boot, BootConfig, BootError, BootReport, ShardRecovered};
 use coretide_model::{BrokerConfig, ShardId};
 use coretide_reactor::background::{Background, BackgroundKind, BackgroundOptions};
-use coretide_reactor::fs::Disk;
+use coretide_reactor::fs::{Commits, Disk};
 use coretide_reactor::lanes::{Mailbox, mailboxes};
 use coretide_reactor::net::{Bound, host_name};
 use coretide_reactor::reactor::{Options, Reactor};
@@ -44,7 +44,6 @@ const FILES_OF_SHARD: u64 = 1024;
 /// Runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     cpu::abort_on_panic();
-    cpu::map_large_allocations();
     let signals = Signals::take()?;
     let (config, notes) = config::load(&options, std::env::vars())?;
     notes.iter().for_each(|note| tracing::warn!("{note}"));
@@ -220,6 +219,7 @@ struct Seat {
     direct: bool,
     lines: Lines,
     clock: Clock,
+    commits: Arc<Commits>,
     kinds: Sender<BackgroundKind>,
     /// Rings are closed only when no neighbour sends wake-ups any more.
     all_ended: Arc<Barrier>,
@@ -245,6 +245,7 @@ impl Broker {
         let (reports, receive_reports) = channel();
         let (kinds, receive_kinds) = channel();
         let clock = Clock::start();
+        let commits = Arc::new(Commits::new(clock.origin()));
         let all_ended = Arc::new(Barrier::new(self.shards as usize));
         let cluster_id: Arc<str> = Arc::from(self.data.cluster_id.as_str());
         let mut threads = Threads {
@@ -283,6 +284,7 @@ impl Broker {
                     main_bell: Arc::clone(&main_bell),
                 },
                 clock,
+                commits: Arc::clone(&commits),
                 kinds: kinds.clone(),
                 all_ended: Arc::clone(&all_ended),
             };
@@ -328,7 +330,8 @@ impl Seat {
             connections_max: connections_max(open_files, self.shard.shards),
         };
         let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
-        let disk = Arc::new(Disk::new(&self.path, self.direct));
+        let disk = Disk::new(&self.path, self.direct).giving_way_to(Arc::clone(&self.commits));
+        let disk = Arc::new(disk);
         let start = |name: &str, nice| {
             let (disk, hot) = (Arc::clone(&disk), Arc::clone(&self.lines.bell));
             let options = BackgroundOptions { name: format!("shard-{me}-{name}"), core: self.core, nice, disk, hot };
@@ -344,6 +347,7 @@ impl Seat {
             background,
             reads,
             files: HotFiles::new(&self.path, self.direct),
+            commits: self.commits,
             lines: self.lines,
             clock: self.clock,
             shards,

@@ -14,7 +14,7 @@ use coretide_log::store::Extent;
 use coretide_model::{ConnId, Notice, Now, Severity, ShardId};
 use coretide_reactor::background::{Background, BackgroundJob, JobStep};
 use coretide_reactor::conn::Part;
-use coretide_reactor::fs::FileResult;
+use coretide_reactor::fs::{Commits, FileResult};
 use coretide_reactor::lanes::Mailbox;
 use coretide_reactor::reactor::{Event as Completed, Reactor};
 use coretide_reactor::splice::FilePart;
@@ -65,6 +65,10 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start() -> Clock {
         Clock { origin: Instant::now() }
+    }
+
+    pub(crate) fn origin(self) -> Instant {
+        self.origin
     }
 
     pub(crate) fn now(self) -> Now {
@@ -121,6 +125,8 @@ pub(crate) struct Shell {
     /// A background of its own for what clients wait for, so that no other job holds it up.
     pub(crate) reads: Background<Task>,
     pub(crate) files: HotFiles,
+    /// Told of each write that clients wait for.
+    pub(crate) commits: Arc<Commits>,
     pub(crate) lines: Lines,
     pub(crate) clock: Clock,
     /// How many shards share the connections that this one accepts.
@@ -144,7 +150,7 @@ impl Shell {
         let mut outputs = Vec::new();
         let mut now = self.clock.now();
         self.shard.end_of_tick(now, &mut outputs);
-        self.perform(&mut outputs)?;
+        self.perform(now, &mut outputs)?;
         while !self.exit {
             let wait = self.prepare_sleep(now);
             self.reactor.turn(wait, &mut completed).map_err(in_ring)?;
@@ -165,7 +171,7 @@ impl Shell {
                 self.shard.handle(now, Event::Tick, &mut outputs);
             }
             self.shard.end_of_tick(now, &mut outputs);
-            self.perform(&mut outputs)?;
+            self.perform(now, &mut outputs)?;
             if self.refusals.are_due(now.mono_us) {
                 for line in self.refusals.look(now.mono_us, self.shard.metrics(), &self.reactor.stats()) {
                     tracing::warn!(shard = self.lines.me, "{line}");
@@ -299,7 +305,7 @@ impl Shell {
         active
     }
 
-    fn perform(&mut self, outputs: &mut Vec<Output>) -> Result<(), String> {
+    fn perform(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), String> {
         for output in outputs.drain(..) {
             match output {
                 Output::Send { conn, response } => self.send(conn, response.extents),
@@ -313,7 +319,10 @@ impl Shell {
                     let patient = mail.is_of_commits();
                     self.lines.mailbox.post(to.index(), Parcel::Mail(mail), patient);
                 }
-                Output::Io { id, op } => self.io(id, op).map_err(in_ring)?,
+                Output::Io { id, op } => {
+                    self.commits.note(now.mono_us);
+                    self.io(id, op).map_err(in_ring)?;
+                }
                 Output::Job { id, job } if job.is_destage() && self.files.is_direct() => {
                     let todo = self.hot_jobs.begin(id, job);
                     self.advance_hot_job(todo);

@@ -5,18 +5,14 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
-use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
@@ -35,10 +31,11 @@ const BLOCKING_THREADS: usize = 3;
 const RING_DEPTH: usize = 16;
 const IO_MEMORY_BYTES: usize = 64 << 10;
 
-/// How long the executor sleeps at most. glommio 0.9 was found asleep for good with work of ours before it, four times in
-/// some 500 starts under heavy load: neither its rings nor its threads had anything left that would have woken it. A turn
-/// of its loop finds such work; this is how long it may be late. Two shards pay 20 turns a second for it.
-const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// After how long glommio asks its tasks to give way to others: never, as good as. glommio 0.9 parks with tasks that could
+/// run, for good, when this time is over between its start and the first look at it (its run loop takes "I was told to
+/// stop before the first task" for "there was no task"). With its own 100 ms a background that other processes kept from
+/// the core for so long lost its jobs. Ours have only short steps, and one queue, so that nobody waits for them to give way.
+const GIVE_WAY_AFTER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What a job wants next.
 #[derive(Debug)]
@@ -221,6 +218,7 @@ fn run<J: BackgroundJob>(
     let executor = LocalExecutorBuilder::new(placement)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
+        .preempt_timer(GIVE_WAY_AFTER)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
         .make();
     match executor {
@@ -275,21 +273,12 @@ impl<J: BackgroundJob> Worker<J> {
                 self.bell.awake();
                 continue;
             }
-            let mut timer = Timer::new(SLEEP_MAX);
-            let woken = poll_fn(|cx| match rung.as_mut().poll(cx) {
-                Poll::Ready(read) => Poll::Ready(Some(read)),
-                Poll::Pending => Pin::new(&mut timer).poll(cx).map(|_| None),
-            });
-            match woken.await {
-                Some(Ok(_)) => rung.set(wake.read_at(0, size_of::<u64>())),
-                Some(Err(error)) => {
+            match rung.as_mut().await {
+                Ok(_) => rung.set(wake.read_at(0, size_of::<u64>())),
+                Err(error) => {
                     tracing::error!("the background cannot sleep on its eventfd: {error}");
                     return;
                 }
-                None if has_room && !self.requests.is_empty() => {
-                    tracing::debug!("the clock of the background found a job before its bell did");
-                }
-                None => {}
             }
             self.bell.awake();
         }

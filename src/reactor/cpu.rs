@@ -1,4 +1,4 @@
-//! Cores, priorities, limits and the allocator of this process.
+//! Cores, priorities and limits of this process.
 //! Must never touch: rings, files.
 
 use crate::error::SetupError;
@@ -7,21 +7,6 @@ use crate::error::SetupError;
 pub const BACKGROUND_NICE: i32 = 19;
 /// The niceness of those that clients wait for. On a core whose time others take, too, 19 is next to nothing.
 pub const READS_NICE: i32 = 5;
-
-/// Allocations from this size on are mapped and unmapped one by one.
-#[cfg(target_env = "gnu")]
-const MAPPED_FROM_BYTES: libc::c_int = 128 << 10;
-
-/// Keeps large allocations out of the allocator's heaps, where small ones that live longer settle between them and keep
-/// what was freed from the system. glibc begins with the same limit, but raises it with each large allocation that is
-/// freed. Without effect elsewhere.
-pub fn map_large_allocations() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes and returns plain integers.
-    if unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES) } == 0 {
-        tracing::debug!("the allocator keeps its own limit for large allocations");
-    }
-}
 
 /// The cores this process may run on (the affinity mask that a container or `taskset` left us), in order.
 pub fn allowed_cores() -> Vec<usize> {

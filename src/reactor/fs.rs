@@ -8,7 +8,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use coretide_stdx::aligned::{AlignedBuf, BLOCK_BYTES, BufPool, blocks_down, blocks_up};
@@ -23,6 +25,12 @@ const ZERO_CHUNK_BYTES: usize = 1 << 20;
 /// own. The large ones are for what consumers ask for by default, 1 MiB, and the blocks around it: of their memory only
 /// what was once read into is resident.
 const READ_BUFFERS: [(usize, usize); 2] = [(256 << 10, 8), (2 << 20, 16)];
+
+/// While clients wait for commits, direct reads go to the disk in pieces of this size, and only one of each [`Disk`] at a
+/// time: what a commit writes waits behind all reads that the disk has already got.
+const READ_PIECE_BYTES: usize = 256 << 10;
+/// For how long after a commit more of them are expected.
+const COMMITS_GO_ON_MS: u64 = 200;
 
 /// One operation; every path is below the [`Disk`]'s folder.
 #[derive(Clone, Debug)]
@@ -148,12 +156,44 @@ struct OpenFiles {
     clock: u64,
 }
 
+/// When this process last wrote what clients wait for. All its disks look here: what one shard reads, the commits of the
+/// others wait for, too.
+pub struct Commits {
+    since: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Commits {
+    /// None yet; times count from `since`.
+    pub fn new(since: Instant) -> Commits {
+        Commits { since, last_ms: AtomicU64::new(0) }
+    }
+
+    /// One is on its way, so many microseconds after the beginning.
+    pub fn note(&self, now_us: u64) {
+        // Never 0, which stands for never.
+        let (now_ms, last_ms) = (now_us / 1000 + 1, self.last_ms.load(Ordering::Relaxed));
+        // Written once in a while only, for other cores read it.
+        if last_ms == 0 || now_ms > last_ms + COMMITS_GO_ON_MS / 4 {
+            self.last_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn go_on(&self) -> bool {
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        last_ms > 0 && self.since.elapsed().as_millis() as u64 <= last_ms + COMMITS_GO_ON_MS
+    }
+}
+
 /// A folder of files. Shared by the threads of one background executor.
 pub struct Disk {
     root: PathBuf,
     direct: bool,
     open: Mutex<OpenFiles>,
     buffers: [BufPool; 2],
+    commits: Option<Arc<Commits>>,
+    /// Whose piece it is to be read while commits go on.
+    turn: Mutex<()>,
 }
 
 impl Disk {
@@ -161,7 +201,13 @@ impl Disk {
     /// through the page cache.
     pub fn new(root: &Path, direct: bool) -> Disk {
         let buffers = READ_BUFFERS.map(|(bytes, kept)| BufPool::new(bytes, kept));
-        Disk { root: root.to_path_buf(), direct, open: Mutex::default(), buffers }
+        let (open, turn) = (Mutex::default(), Mutex::default());
+        Disk { root: root.to_path_buf(), direct, open, buffers, commits: None, turn }
+    }
+
+    /// The same, whose direct reads give way to these commits.
+    pub fn giving_way_to(self, commits: Arc<Commits>) -> Disk {
+        Disk { commits: Some(commits), ..self }
     }
 
     /// The folder.
@@ -277,10 +323,27 @@ impl Disk {
         let wanted = blocks_up(skip + len);
         let [small, large] = &self.buffers;
         let mut buffer = if wanted <= small.buffer_bytes() { small.take(wanted) } else { large.take(wanted) };
-        let filled = sys::read_full_at(&file, &mut buffer.whole_mut()[..wanted], from)?;
+        let filled = self.read_direct(&file, &mut buffer.whole_mut()[..wanted], from)?;
         buffer.set_len(filled);
         let end = filled.min(skip + len);
         Ok(if end <= skip { Bytes::new() } else { buffer.freeze().slice(skip..end) })
+    }
+
+    /// Reads until `into` is full or the file ends; yields how much there was.
+    fn read_direct(&self, file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < into.len() {
+            let gives_way = self.commits.as_ref().is_some_and(|commits| commits.go_on());
+            let _turn = gives_way.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+            let most = if gives_way { READ_PIECE_BYTES } else { usize::MAX };
+            let end = into.len().min(filled.saturating_add(most));
+            let read = sys::read_full_at(file, &mut into[filled..end], at + filled as u64)?;
+            filled += read;
+            if filled < end {
+                break;
+            }
+        }
+        Ok(filled)
     }
 
     fn allocate(&self, path: &str, len: u64, zeros: bool) -> io::Result<()> {

@@ -45,3 +45,10 @@ mod slab;
 pub mod splice;
 mod sys;
 pub mod wake;
+
+/// A folder beside the test's own program: on a disk, and where what a killed test leaves is in nobody's way.
+#[cfg(test)]
+fn folder_on_a_real_disk() -> tempfile::TempDir {
+    let program = std::env::current_exe().expect("it runs");
+    tempfile::tempdir_in(program.parent().expect("it lies in a folder")).expect("a folder on a real disk")
+}

@@ -1,12 +1,18 @@
 //! Jobs through a real executor.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
+use std::os::unix::thread::JoinHandleExt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::*;
 use crate::fs::FileOk;
+
+/// How often, and at which moments after a job was handed over, its background is interrupted.
+const AWAY_ROUNDS: u64 = 96;
+const AWAY_STEP: Duration = Duration::from_micros(3);
 
 /// Writes `rounds` times, then reads the whole back.
 struct Append {
@@ -60,7 +66,7 @@ fn collect(background: &mut Background<Append>, hot: &Doorbell, count: usize) ->
 }
 
 fn start() -> (tempfile::TempDir, Arc<Doorbell>, Background<Append>) {
-    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
+    let dir = crate::folder_on_a_real_disk();
     let hot = Doorbell::new().expect("eventfd");
     let direct = crate::probe::takes_direct_io(dir.path()).is_ok();
     let disk = Arc::new(Disk::new(dir.path(), direct));
@@ -108,4 +114,34 @@ fn dropping_waits_for_the_jobs_that_run() {
     background.flush();
     drop(background);
     assert_eq!(std::fs::metadata(dir.path().join("x")).expect("written").len(), 200);
+}
+
+/// Keeps the thread that it interrupts from its core, for longer than glommio lets a task run by default.
+extern "C" fn away(_: libc::c_int) {
+    let while_away = libc::timespec { tv_sec: 0, tv_nsec: 110_000_000 };
+    // SAFETY: one valid time; the answer is not asked for.
+    unsafe { libc::nanosleep(&raw const while_away, std::ptr::null_mut()) };
+}
+
+#[test]
+fn a_background_that_is_kept_from_its_core_at_any_moment_loses_no_job() {
+    let (_dir, hot, background) = start();
+    // A background that lost a job never ends, and waiting for it would hide what this test found.
+    let mut background = ManuallyDrop::new(background);
+    // SAFETY: the handler calls only what is safe in handlers, and nothing else in this process uses this signal.
+    let before = unsafe { libc::signal(libc::SIGUSR2, away as *const () as libc::sighandler_t) };
+    assert_eq!(before, libc::SIG_DFL);
+    for id in 0..AWAY_ROUNDS {
+        background.submit(id, Append { rounds: 1, done: 0, path: format!("d/{id}") });
+        background.flush();
+        let sent = Instant::now();
+        while sent.elapsed() < AWAY_STEP * (id % 32) as u32 {
+            std::hint::spin_loop();
+        }
+        let thread = background.thread.as_ref().expect("it runs").as_pthread_t();
+        // SAFETY: the thread has not been joined.
+        assert_eq!(unsafe { libc::pthread_kill(thread, libc::SIGUSR2) }, 0);
+        assert_eq!(collect(&mut background, &hot, 1)[0].id, id);
+    }
+    drop(ManuallyDrop::into_inner(background));
 }

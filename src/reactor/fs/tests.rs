@@ -3,7 +3,7 @@
 use super::*;
 
 fn disk() -> (tempfile::TempDir, Disk) {
-    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder on a real disk");
+    let dir = crate::folder_on_a_real_disk();
     let direct = crate::probe::takes_direct_io(dir.path()).is_ok();
     let disk = Disk::new(dir.path(), direct);
     (dir, disk)
@@ -48,6 +48,32 @@ fn bug_ours_reads_of_a_consumers_default_size_use_memory_again() {
         places.insert(bytes.as_ptr() as usize / (4 * BLOCK_BYTES));
     }
     assert!(!disk.is_direct() || places.len() <= 2, "{places:?}");
+}
+
+#[test]
+fn reads_beside_commits_go_in_pieces_that_make_a_whole_and_end_with_the_file() {
+    let (_dir, disk) = disk();
+    let since = Instant::now();
+    let commits = Arc::new(Commits::new(since));
+    let note = || commits.note(since.elapsed().as_micros() as u64);
+    let disk = disk.giving_way_to(Arc::clone(&commits));
+    assert!(!commits.go_on());
+    note();
+    assert!(commits.go_on());
+    for block in 0..200 {
+        let at = block * BLOCK_BYTES as u64;
+        let write = FileOp::Write { path: path("x"), at, bytes: aligned(block as u8, 1), direct: true, durable: false };
+        assert_eq!(disk.execute(&write), Ok(FileOk::Done));
+    }
+    let end = 200 * BLOCK_BYTES - 77;
+    assert_eq!(disk.execute(&FileOp::Truncate { path: path("x"), len: end as u64 }), Ok(FileOk::Done));
+    let expected: Vec<u8> = (0..end).map(|at| (at / BLOCK_BYTES) as u8).collect();
+    for (at, len) in [(0, 1 << 20), (5, READ_PIECE_BYTES), (1, 3 * READ_PIECE_BYTES), (READ_PIECE_BYTES - 1, 2)] {
+        let read = FileOp::Read { path: path("x"), at: at as u64, len: len as u32, direct: true };
+        note();
+        let Ok(FileOk::Data(bytes)) = disk.execute(&read) else { panic!("it was written") };
+        assert!(bytes == expected[at..(at + len).min(end)], "{len} bytes from {at}");
+    }
 }
 
 #[test]

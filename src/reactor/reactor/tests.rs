@@ -276,7 +276,7 @@ fn another_ring_and_an_eventfd_wake_a_sleeper() {
 
 #[test]
 fn files_are_written_durably_synced_and_spliced_to_a_socket() {
-    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder on a real disk");
+    let dir = crate::folder_on_a_real_disk();
     let direct = crate::probe::takes_direct_io(dir.path()).is_ok();
     let mut bench = Bench::new();
     let file = HotFile::open(dir.path(), "j/0", direct).expect("a file");
