@@ -19,6 +19,29 @@ pub(super) fn size_for(max_bytes: u32) -> Option<u32> {
     fits.then(|| max_bytes.saturating_mul((READ_BYTES / max_bytes).max(1)))
 }
 
+/// How much to read next where the last read, of `asked_bytes`, found so much. A read ends with the last whole batch, and
+/// what it cuts is read again: with batches of a quarter of it, a fourth of all. So it becomes as long as what it finds,
+/// and a little longer, until that guess is wrong.
+pub(super) fn next_size(full_bytes: u32, asked_bytes: u32, found_bytes: usize) -> u32 {
+    let found_bytes = u32::try_from(found_bytes).unwrap_or(full_bytes).min(full_bytes);
+    let guessed_wrong = asked_bytes < full_bytes && found_bytes < asked_bytes - asked_bytes / 8;
+    // So little ends for another reason.
+    if guessed_wrong || found_bytes < full_bytes / 2 {
+        return full_bytes;
+    }
+    full_bytes.min(found_bytes + found_bytes / 16)
+}
+
+/// What somebody took of a read ahead.
+pub(super) struct Taken {
+    pub ready: ReadReady,
+    /// The offset behind all that was read with it.
+    pub end_offset: i64,
+    /// How much was asked for, and how much was found.
+    pub asked_bytes: u32,
+    pub found_bytes: usize,
+}
+
 #[allow(clippy::large_enum_variant)] // there are few
 enum State<W> {
     /// And so many wait for it.
@@ -29,7 +52,9 @@ enum State<W> {
 struct Ahead<W> {
     key: LogKey,
     from_offset: i64,
-    bytes: u64,
+    /// Asked for, and counted.
+    bytes: u32,
+    found_bytes: usize,
     state: State<W>,
 }
 
@@ -50,24 +75,23 @@ impl<W> Aheads<W> {
 
     fn remove(&mut self, at: usize) -> Option<Ahead<W>> {
         let ahead = self.all.remove(at)?;
-        self.bytes -= ahead.bytes;
+        self.bytes -= u64::from(ahead.bytes);
         Some(ahead)
     }
 
     /// A read of up to `bytes` is to begin: makes room for it at the cost of the oldest that nobody has taken. False when
     /// there is no room, or it was read already.
     pub fn begin(&mut self, key: LogKey, from_offset: i64, bytes: u32) -> bool {
-        let bytes = u64::from(bytes);
         if self.place(key, from_offset).is_some() {
             return false;
         }
-        while self.bytes + bytes > AHEAD_BYTES_MAX {
+        while self.bytes + u64::from(bytes) > AHEAD_BYTES_MAX {
             let is_ready = |ahead: &Ahead<W>| matches!(ahead.state, State::Ready(_));
             let Some(oldest) = self.all.iter().position(is_ready) else { return false };
             self.remove(oldest);
         }
-        self.bytes += bytes;
-        self.all.push_back(Ahead { key, from_offset, bytes, state: State::Reading(Vec::new()) });
+        self.bytes += u64::from(bytes);
+        self.all.push_back(Ahead { key, from_offset, bytes, found_bytes: 0, state: State::Reading(Vec::new()) });
         true
     }
 
@@ -80,7 +104,9 @@ impl<W> Aheads<W> {
                 Some(State::Ready(_)) | None => Vec::new(),
             };
         };
-        match std::mem::replace(&mut self.all[at].state, State::Ready(found)) {
+        let ahead = &mut self.all[at];
+        ahead.found_bytes = found.bytes;
+        match std::mem::replace(&mut ahead.state, State::Ready(found)) {
             State::Reading(waiting) => waiting,
             State::Ready(_) => Vec::new(),
         }
@@ -97,11 +123,11 @@ impl<W> Aheads<W> {
         }
     }
 
-    /// What was read for this, within its limits, and the offset behind all that was read with it. Stays where it is when the
-    /// limits allow nothing.
-    pub fn take(&mut self, cold: &ColdRead) -> Option<(ReadReady, i64)> {
+    /// What was read for this, within its limits. Stays where it is when the limits allow nothing.
+    pub fn take(&mut self, cold: &ColdRead) -> Option<Taken> {
         let at = self.place(cold.key, cold.from_offset)?;
-        let State::Ready(ready) = &self.all[at].state else { return None };
+        let Ahead { bytes: asked_bytes, found_bytes, ref state, .. } = self.all[at];
+        let State::Ready(ready) = state else { return None };
         let (taken, rest) = cold.take_from(ready);
         if taken.bytes == 0 {
             return None;
@@ -116,13 +142,13 @@ impl<W> Aheads<W> {
             }
             None => drop(self.remove(at)),
         }
-        Some((taken, end_offset))
+        Some(Taken { ready: taken, end_offset, asked_bytes, found_bytes })
     }
 
     /// A log is gone, and what was read of it. Reads under way end as they do.
     pub fn forget(&mut self, key: LogKey) {
         let goes = |ahead: &Ahead<W>| ahead.key == key && matches!(ahead.state, State::Ready(_));
-        self.bytes -= self.all.iter().filter(|ahead| goes(ahead)).map(|ahead| ahead.bytes).sum::<u64>();
+        self.bytes -= self.all.iter().filter(|ahead| goes(ahead)).map(|ahead| u64::from(ahead.bytes)).sum::<u64>();
         self.all.retain(|ahead| !goes(ahead));
     }
 }
@@ -144,6 +170,20 @@ mod tests {
             [None, Some(1 << 20), Some(900 << 10), Some(1 << 20), Some(3 << 20), Some(4 << 20)]
         );
         assert_eq!([(4 << 20) + 1, u32::MAX].map(size_for), [None, None]);
+    }
+
+    #[test]
+    fn a_read_becomes_as_long_as_what_the_last_one_found_until_that_was_too_short() {
+        const FULL: u32 = 1 << 20;
+        let three = 3 * 262_272;
+        let guess = next_size(FULL, FULL, three);
+        assert_eq!(guess, 835_992);
+        assert_eq!(next_size(FULL, guess, three), guess, "all batches are alike");
+        assert_eq!(next_size(FULL, guess, 800_000), 850_000, "four fit now");
+        assert_eq!(next_size(FULL, guess, 2 * 300_000), FULL, "only two did: the guess was wrong");
+        assert_eq!(next_size(FULL, FULL, 1_040_000), FULL, "batches so small that hardly anything is cut");
+        assert_eq!([0, 5000, FULL as usize / 2 - 1].map(|found| next_size(FULL, FULL, found)), [FULL; 3]);
+        assert_eq!(next_size(FULL, FULL, usize::MAX), FULL);
     }
 
     #[test]

@@ -229,20 +229,21 @@ impl Shard {
 
     /// Takes what was read ahead for this part, if it was, and reads on behind it.
     fn fill_from_ahead(&mut self, part: &mut ReadPart, cold: &ColdRead, tp: TopicPartition, spec: &ReadSpec) -> bool {
-        let Some((ready, end_offset)) = self.logs.jobs.aheads.take(cold) else { return false };
-        part.fill(ready);
+        let Some(taken) = self.logs.jobs.aheads.take(cold) else { return false };
+        part.fill(taken.ready);
         part.from_disk = true;
-        self.read_ahead(tp, spec, end_offset);
+        self.read_ahead(tp, spec, taken.end_offset, (taken.asked_bytes, taken.found_bytes));
         true
     }
 
     /// Starts to read what one who read up to `from_offset` will want next, unless it is in memory, or can be sent from the
-    /// file, or others wait for the disk.
-    fn read_ahead(&mut self, tp: TopicPartition, spec: &ReadSpec, from_offset: i64) {
+    /// file, or others wait for the disk. `last`: how much his last read asked for, and how much it found.
+    fn read_ahead(&mut self, tp: TopicPartition, spec: &ReadSpec, from_offset: i64, last: (u32, usize)) {
         let logs = &mut self.logs;
-        let (Some(partition), Some(max_bytes)) = (logs.partitions.get(&tp), aheads::size_for(spec.max_bytes)) else {
+        let (Some(partition), Some(full_bytes)) = (logs.partitions.get(&tp), aheads::size_for(spec.max_bytes)) else {
             return;
         };
+        let max_bytes = aheads::next_size(full_bytes, last.0, last.1);
         let ahead = ReadSpec {
             fetch_offset: from_offset,
             max_bytes,
@@ -345,11 +346,11 @@ impl Shard {
             Ok(ready) => {
                 let mut part = std::mem::replace(planned, ReadPart::empty(place, ErrorCode::None, NO_MARKS));
                 let goes_on = sequential && ready.bytes > 0 && ready.is_in_memory();
-                let next_offset = ready.next_offset;
+                let (next_offset, found_bytes) = (ready.next_offset, ready.bytes);
                 part.fill(ready);
                 part.from_disk = true;
                 if goes_on {
-                    self.read_ahead(of.tp, &of.spec, next_offset);
+                    self.read_ahead(of.tp, &of.spec, next_offset, (of.spec.max_bytes, found_bytes));
                 }
                 part
             }
