@@ -23,8 +23,8 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const ZSTD_CONTEXT_KEPT_BYTES: usize = 4 << 20;
 /// Room that decompression first makes, and the least it grows by.
 const GROW_MIN_BYTES: usize = 16 << 10;
-/// The most that decompression grows by at once.
-const GROW_MAX_BYTES: usize = 4 << 20;
+/// Up to here it doubles; from here on it gets all that it may have.
+const GROW_WHOLE_FROM_BYTES: usize = 4 << 20;
 
 /// How the records of a batch are compressed: bits 0 to 2 of its attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
@@ -204,10 +204,13 @@ fn new_zstd() -> Option<DCtx<'static>> {
     Some(context)
 }
 
-/// Makes room in a full buffer, never more than one byte beyond the cap: that byte tells "full" from "too large".
+/// Makes room in a full buffer, never more than one byte beyond the cap: that byte tells "full" from "too large". What is
+/// large gets all it may have at once: memory that is never written to is not resident, and a buffer that grows by copies
+/// is there twice meanwhile.
 fn grow(out: &mut Vec<u8>, limit_bytes: u64) {
     let cap = (limit_bytes as usize).saturating_add(1);
-    let more = out.len().clamp(GROW_MIN_BYTES, GROW_MAX_BYTES).min(cap.saturating_sub(out.len()).max(1));
+    let left = cap.saturating_sub(out.len()).max(1);
+    let more = if out.len() >= GROW_WHOLE_FROM_BYTES { left } else { out.len().max(GROW_MIN_BYTES).min(left) };
     out.reserve_exact(more);
 }
 
@@ -217,10 +220,20 @@ fn java_reads_lz4(input: &[u8]) -> bool {
 }
 
 fn read_capped(codec: Codec, reader: impl Read, limit_bytes: u64, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    match reader.take(limit_bytes.saturating_add(1)).read_to_end(out) {
-        Ok(read) if read as u64 > limit_bytes => Err(CodecError::TooLarge { max_bytes: limit_bytes }),
-        Ok(_) => Ok(()),
-        Err(_) => Err(CodecError::Malformed { codec, reason: "the stream is damaged or cut off" }),
+    let mut reader = reader.take(limit_bytes.saturating_add(1));
+    loop {
+        if out.len() == out.capacity() {
+            grow(out, limit_bytes);
+        }
+        let room = out.capacity() - out.len();
+        let read = reader.by_ref().take(room as u64).read_to_end(out);
+        let read = read.map_err(|_| CodecError::Malformed { codec, reason: "the stream is damaged or cut off" })?;
+        if out.len() as u64 > limit_bytes {
+            return Err(CodecError::TooLarge { max_bytes: limit_bytes });
+        }
+        if read < room {
+            return Ok(());
+        }
     }
 }
 
