@@ -1,8 +1,9 @@
 //! A disk with a volatile write cache, in memory: what was not flushed is lost with the power, whole or sector by sector.
 //! Fails once where it is told to. Must never touch: FUSE, file systems, what its bytes mean beyond the two marks by which
-//! faults are aimed.
+//! faults are aimed and those of what XFS must not have torn.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,11 @@ pub const JOURNAL_MARK: &[u8; 8] = b"CTJOURNL";
 /// Stands in every record that the load produces.
 pub const RECORD_MARK: &[u8; 16] = b"<powercut-record";
 const BLOCK_BYTES: usize = 4096;
+/// The first bytes of a disk with XFS on it, and where its UUID lies then.
+const XFS_MARK: &[u8; 4] = b"XFSB";
+const XFS_UUID: Range<usize> = 32..48;
+/// Each metadata block of XFS (directories, B+trees; V5) names its file system within its first bytes.
+const XFS_HEADER_BYTES: usize = 128;
 
 /// Why a request was not served. The kernel is told EIO in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -332,15 +338,17 @@ impl State {
         };
         // Out of 8; one for the whole cut, so that some cuts keep nearly all and some nearly nothing.
         let kept_of_8 = 1 + random.below(7);
+        let uuid = self.xfs_uuid();
         for (index, write) in writes.iter().enumerate() {
-            for (number, sector) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
-                let torn = cut == Survives::Sectors || cut == Survives::Prefix && index == whole;
+            let torn = cut == Survives::Sectors || cut == Survives::Prefix && index == whole;
+            for piece in pieces(write, uuid.as_ref()) {
                 let is_kept = index < whole || torn && random.chance(kept_of_8, 8);
+                let sectors = piece.len().div_ceil(SECTOR_BYTES);
                 if is_kept {
-                    self.settle(write.at + number * SECTOR_BYTES, sector);
-                    report.kept_sectors += 1;
+                    self.settle(write.at + piece.start, &write.bytes[piece]);
+                    report.kept_sectors += sectors;
                 } else {
-                    report.lost_sectors += 1;
+                    report.lost_sectors += sectors;
                 }
             }
         }
@@ -351,9 +359,31 @@ impl State {
         report
     }
 
+    fn xfs_uuid(&self) -> Option<[u8; 16]> {
+        let is_xfs = self.durable.starts_with(XFS_MARK);
+        self.durable.get(XFS_UUID).filter(|_| is_xfs).and_then(|uuid| uuid.try_into().ok())
+    }
+
     fn settle(&mut self, at: usize, bytes: &[u8]) {
         self.durable[at..at + bytes.len()].copy_from_slice(bytes);
     }
+}
+
+/// What of a write survives or not by its own luck, in order: sectors; but a metadata block of XFS as one. Its recovery goes
+/// by the LSN in a block's first sector and leaves a block alone that claims to be new, so a torn one is beyond it
+/// (xfs_buf_item_recover.c): such a disk loses the file system, whoever writes to it.
+fn pieces(write: &Write, xfs: Option<&[u8; 16]>) -> Vec<Range<usize>> {
+    let mut pieces = Vec::with_capacity(write.bytes.len() / SECTOR_BYTES + 1);
+    let mut from = 0;
+    while from < write.bytes.len() {
+        let block = &write.bytes[from..write.bytes.len().min(from + BLOCK_BYTES)];
+        let is_aligned = (write.at + from).is_multiple_of(BLOCK_BYTES) && block.len() == BLOCK_BYTES;
+        let is_whole = is_aligned && xfs.is_some_and(|uuid| contains(&block[..XFS_HEADER_BYTES], uuid));
+        let len = if is_whole { BLOCK_BYTES } else { SECTOR_BYTES.min(block.len()) };
+        pieces.push(from..from + len);
+        from += len;
+    }
+    pieces
 }
 
 fn has_journal_mark(bytes: &[u8]) -> bool {
@@ -468,6 +498,34 @@ mod tests {
         assert_eq!(torn(3), torn(3));
         let kept: Vec<usize> = (0..20).map(|seed| torn(seed).0.kept_sectors).collect();
         assert!(kept.iter().any(|&kept| kept > 40) && kept.iter().any(|&kept| kept < 24), "{kept:?}");
+    }
+
+    #[test]
+    fn a_metadata_block_of_xfs_is_never_torn_and_all_else_is() {
+        let mut superblock = [0; SECTOR_BYTES];
+        superblock[..4].copy_from_slice(XFS_MARK);
+        superblock[XFS_UUID].copy_from_slice(&[0xA5; 16]);
+        let mut metadata = [3; BLOCK_BYTES];
+        metadata[24..40].copy_from_slice(&[0xA5; 16]);
+        let places = |seed, is_xfs: bool| {
+            let disk = Disk::new(SIZE);
+            if is_xfs {
+                disk.write(0, &superblock).expect("written");
+            }
+            disk.flush().expect("flushed");
+            // Not aligned at its start, as the write of a whole extent may be.
+            let write = [&[3; SECTOR_BYTES][..], &metadata, &[3; BLOCK_BYTES]].concat();
+            disk.write(BLOCK_BYTES - SECTOR_BYTES, &write).expect("written");
+            after_cut(&disk, Survives::Sectors, seed);
+            let kept =
+                |block: usize| (0..8).filter(|n| read(&disk, block * BLOCK_BYTES + n * 512 + 511, 1) == [3]).count();
+            [kept(1), kept(2)]
+        };
+        let seen: Vec<[usize; 2]> = (0..40).map(|seed| places(seed, true)).collect();
+        assert!(seen.iter().all(|kept| kept[0] == 0 || kept[0] == 8), "{seen:?}");
+        assert!(seen.iter().any(|kept| kept[0] == 0) && seen.iter().any(|kept| kept[0] == 8), "{seen:?}");
+        assert!(seen.iter().any(|kept| kept[1] % 8 != 0), "{seen:?}");
+        assert!((0..40).any(|seed| places(seed, false)[0] % 8 != 0), "any other file system's blocks are torn");
     }
 
     #[test]
