@@ -9,7 +9,7 @@ use coretide_wire::messages::create_topics::{
 use coretide_wire::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use coretide_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use coretide_wire::{Message, Reader, encode_request};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,12 +22,39 @@ const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// How long a new topic may take until all its partitions have a leader.
 const LEADERS_WITHIN: Duration = Duration::from_secs(30);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// How long a broker may be silent while it owes something; a little more than the time that requests give it.
+const SILENT_AT_MOST: Duration = Duration::from_secs(35);
+/// No broker sends more at once; a larger length is noise.
+pub const FRAME_MAX_BYTES: usize = 512 << 20;
 
-/// Connects without delay for small frames.
+/// Connects without delay for small frames. Sends and receives fail with a broker that is silent for too long.
 pub fn connect(address: &str) -> Result<TcpStream, String> {
     let stream = TcpStream::connect(address).map_err(|e| format!("{address}: {e}"))?;
-    stream.set_nodelay(true).map_err(|e| format!("{address}: {e}"))?;
+    stream
+        .set_nodelay(true)
+        .and_then(|()| stream.set_read_timeout(Some(SILENT_AT_MOST)))
+        .and_then(|()| stream.set_write_timeout(Some(SILENT_AT_MOST)))
+        .map_err(|e| format!("{address}: {e}"))?;
     Ok(stream)
+}
+
+/// A failed send in words.
+pub fn unsent(error: io::Error) -> String {
+    in_words("send", "takes nothing", error)
+}
+
+/// A failed receive in words.
+pub fn unheard(error: io::Error) -> String {
+    in_words("receive", "does not answer", error)
+}
+
+fn in_words(doing: &str, silence: &str, error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("the broker {silence} for {} s", SILENT_AT_MOST.as_secs())
+        }
+        _ => format!("{doing}: {error}"),
+    }
 }
 
 /// Makes the topic (an existing one is kept) and waits until every partition has a leader.
@@ -109,18 +136,53 @@ pub fn api_versions(address: &str) -> Result<(), String> {
 
 fn ask<Q: Message, A: Message>(stream: &mut TcpStream, request: &Q, version: i16) -> Result<A, String> {
     let frame = encode_request(request, version, 1, Some("coretide-perf")).map_err(|e| e.to_string())?;
-    stream.write_all(&frame).map_err(|e| format!("{}: {e}", Q::NAME))?;
-    let body = read_frame(stream).map_err(|e| format!("{}: {e}", A::NAME))?;
+    stream.write_all(&frame).map_err(|e| format!("{}: {}", Q::NAME, unsent(e)))?;
+    let body = read_frame(stream).map_err(|e| format!("{}: {}", A::NAME, unheard(e)))?;
     let mut r = Reader::new(&body);
     decode_response_header(&mut r, A::API_KEY.expect("responses have a key"), version).map_err(|e| e.to_string())?;
     A::decode(&mut r, version).map_err(|e| format!("{}: {e}", A::NAME))
 }
 
+/// Sends a frame and takes its answer, without its length, into the beginning of `body`, which only ever grows; yields how
+/// long the answer is.
+pub fn exchange(stream: &mut TcpStream, frame: &[u8], body: &mut Vec<u8>) -> Result<usize, String> {
+    stream.write_all(frame).map_err(unsent)?;
+    let length = read_length(stream).map_err(unheard)?;
+    if body.len() < length {
+        body.resize(length, 0);
+    }
+    stream.read_exact(&mut body[..length]).map_err(unheard)?;
+    Ok(length)
+}
+
 /// The next whole frame without its length.
-pub fn read_frame(stream: &mut impl Read) -> std::io::Result<Bytes> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let mut body = vec![0; u32::from_be_bytes(length) as usize];
+pub fn read_frame(stream: &mut impl Read) -> io::Result<Bytes> {
+    let mut body = vec![0; read_length(stream)?];
     stream.read_exact(&mut body)?;
     Ok(Bytes::from(body))
+}
+
+fn read_length(stream: &mut impl Read) -> io::Result<usize> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > FRAME_MAX_BYTES {
+        let what = format!("an answer of {length} bytes: this is no Kafka broker");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_no_broker_sends_is_told_and_no_memory_is_taken_for_it() {
+        let mut whole: &[u8] = &[0, 0, 0, 3, 7, 8, 9];
+        assert_eq!(&read_frame(&mut whole).unwrap()[..], [7, 8, 9]);
+        let mut web: &[u8] = b"HTTP/1.1 400 Bad Request";
+        let told = unheard(read_frame(&mut web).unwrap_err());
+        assert!(told.contains("1213486160 bytes") && told.contains("no Kafka broker"), "{told}");
+    }
 }

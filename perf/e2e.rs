@@ -1,7 +1,7 @@
 //! End to end: records leave at fixed times, a fetch that waits for them brings each to a reader; latency is from the time
 //! a record should have left to the time it was read.
 
-use crate::admin::{connect, ensure_topic};
+use crate::admin::{connect, ensure_topic, exchange};
 use crate::bench::{self, Target, Window};
 use crate::frames::{self, fetch_offset_at, read_fetched};
 use crate::produce::{Schedule, fill, open_loop_with};
@@ -9,7 +9,6 @@ use crate::report::Outcome;
 use crate::stats::Tally;
 use clap::Args;
 use coretide_log::batch::walk_batches;
-use std::io::{Read, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -96,13 +95,9 @@ fn read_lane(
     let offset_at = fetch_offset_at(&frame);
     while !window.is_over(Instant::now()) {
         frame[offset_at..offset_at + 8].copy_from_slice(&offset.to_be_bytes());
-        stream.write_all(&frame).map_err(|e| format!("send: {e}"))?;
-        let mut length = [0; 4];
-        stream.read_exact(&mut length).map_err(|e| format!("receive: {e}"))?;
-        body.resize(u32::from_be_bytes(length) as usize, 0);
-        stream.read_exact(&mut body).map_err(|e| format!("receive: {e}"))?;
+        let length = exchange(&mut stream, &frame, &mut body)?;
         let now = Instant::now();
-        let fetched = read_fetched(&body).ok_or("a response could not be read")?;
+        let fetched = read_fetched(&body[..length]).ok_or("a response could not be read")?;
         if fetched.error_code != 0 {
             return Err(format!("a fetch ended with error {}", fetched.error_code));
         }

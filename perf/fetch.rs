@@ -1,6 +1,6 @@
 //! The fetch load: fills partitions, then reads the newest part of them around and around.
 
-use crate::admin::{connect, ensure_topic};
+use crate::admin::{connect, ensure_topic, exchange};
 use crate::bench::{self, Target, Window};
 use crate::frames::{self, fetch_offset_at, read_fetched};
 use crate::produce::fill;
@@ -8,7 +8,6 @@ use crate::report::Outcome;
 use crate::stats::Tally;
 use clap::Args;
 use coretide_log::batch::walk_batches;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -82,14 +81,7 @@ fn around(mut stream: TcpStream, mut frame: Vec<u8>, first: i64, window: Window<
             return Ok(tally);
         }
         frame[offset_at..offset_at + 8].copy_from_slice(&offset.to_be_bytes());
-        stream.write_all(&frame).map_err(|e| format!("send: {e}"))?;
-        let mut length = [0; 4];
-        stream.read_exact(&mut length).map_err(|e| format!("receive: {e}"))?;
-        let length = u32::from_be_bytes(length) as usize;
-        if body.len() < length {
-            body.resize(length, 0);
-        }
-        stream.read_exact(&mut body[..length]).map_err(|e| format!("receive: {e}"))?;
+        let length = exchange(&mut stream, &frame, &mut body)?;
         let now = Instant::now();
         let fetched = read_fetched(&body[..length]).ok_or("a response could not be read")?;
         if window.counts(now) {

@@ -1,7 +1,7 @@
 //! The produce load. Closed loop: every connection keeps its depth of requests in flight. Open loop: requests leave at
 //! fixed times whatever comes back, and latency counts from the time they should have left.
 
-use crate::admin::{connect, ensure_topic};
+use crate::admin::{connect, ensure_topic, unheard, unsent};
 use crate::bench::{self, Target, Window};
 use crate::frames::{self, Produced, read_produced};
 use crate::lab::sys::precise_sleep;
@@ -104,13 +104,13 @@ fn closed_loop(
             let frame = &frames[partition];
             in_flight.push_back((Instant::now(), partition as i32));
             if frame.len() > GATHER_UP_TO_BYTES {
-                stream.write_all(frame).map_err(|e| format!("send: {e}"))?;
+                stream.write_all(frame).map_err(unsent)?;
             } else {
                 gathered.extend_from_slice(frame);
             }
         }
         if !gathered.is_empty() {
-            stream.write_all(&gathered).map_err(|e| format!("send: {e}"))?;
+            stream.write_all(&gathered).map_err(unsent)?;
             gathered.clear();
         }
         if in_flight.is_empty() {
@@ -198,7 +198,7 @@ fn send_on_time(
         if !due_at(due) {
             return Ok(());
         }
-        stream.write_all(&frames[next % frames.len()]).map_err(|e| format!("send: {e}"))?;
+        stream.write_all(&frames[next % frames.len()]).map_err(unsent)?;
         next += 1;
         due += schedule.interval;
     }
@@ -246,7 +246,7 @@ impl Responses {
                 self.end += count;
                 Ok(())
             }
-            Err(e) => Err(format!("receive: {e}")),
+            Err(e) => Err(unheard(e)),
         }
     }
 
@@ -287,7 +287,7 @@ pub fn fill(
     }
     for _ in 1..rounds {
         for frame in &frames {
-            stream.write_all(frame).map_err(|e| format!("send: {e}"))?;
+            stream.write_all(frame).map_err(unsent)?;
         }
         for _ in &frames {
             let produced = responses.next_produced(&mut stream)?;
@@ -304,7 +304,7 @@ fn fill_first(stream: &mut TcpStream, responses: &mut Responses, frame: &Bytes) 
     const WITHIN: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + WITHIN;
     loop {
-        stream.write_all(frame).map_err(|e| format!("send: {e}"))?;
+        stream.write_all(frame).map_err(unsent)?;
         let produced = responses.next_produced(stream)?;
         match produced.error_code {
             0 => return Ok(produced.base_offset),

@@ -10,12 +10,11 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use crate::admin::FRAME_MAX_BYTES;
 use crate::lab::sys::Interest;
 
 const CLIENT_ID: &str = "coretide-bench";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// No broker sends more at once; a larger length is noise.
-const FRAME_MAX_BYTES: usize = 512 << 20;
 /// The size of the buffer that reads go through.
 pub const SCRATCH_BYTES: usize = 256 << 10;
 /// A length and a correlation id.

@@ -108,7 +108,7 @@ fn run_on(
         threads.produce.push(threads::spawn("bench-produce", work)?);
     }
     drop(sender);
-    let observed = observe(broker, &window, clock, stop, &seconds, watch);
+    let observed = observe(broker, &shared, &seconds, watch);
     let finished = threads.join(&shared)?;
     finish(broker, place, scenario, observed, finished, &seconds)
 }
@@ -253,16 +253,11 @@ struct Observed {
     steal: Option<f64>,
     others: Option<f64>,
     interrupted: bool,
+    broker_gone: bool,
 }
 
-fn observe(
-    broker: &Broker,
-    window: &Window,
-    clock: Clock,
-    stop: &AtomicBool,
-    seconds: &Receiver<Second>,
-    watch: &mut dyn Watch,
-) -> Observed {
+fn observe(broker: &Broker, shared: &Shared, seconds: &Receiver<Second>, watch: &mut dyn Watch) -> Observed {
+    let (window, clock) = (&shared.window, shared.clock);
     let device = data_folder(broker).and_then(|folder| process::device_of(&folder));
     let usage = || broker.pid.and_then(|pid| Usage::read(pid, device.as_deref()));
     let mut observed = Observed::default();
@@ -281,8 +276,12 @@ fn observe(
             observed.before = usage();
             ticks = process::machine_ticks().zip(own());
         }
-        observed.interrupted = stop.load(Ordering::Relaxed);
-        let over = now_ns >= window.end_ns || observed.interrupted;
+        observed.interrupted = shared.is_interrupted();
+        observed.broker_gone = broker.pid.is_some_and(|pid| !process::is_running(pid));
+        if observed.broker_gone {
+            shared.note_broker_gone();
+        }
+        let over = now_ns >= window.end_ns || observed.interrupted || observed.broker_gone;
         let current = window.second_of(now_ns);
         // A second is shown when the threads have had some time to hand it over.
         if current > shown && window.second_of(now_ns.saturating_sub(NS_PER_SEC / 5)) > shown || over {
@@ -379,7 +378,7 @@ fn finish(
         unanswered,
         missing: missing(scenario, acknowledged, received),
         volume,
-        broker_gone: broker.pid.is_some() && observed.after.is_none(),
+        broker_gone: observed.broker_gone,
     };
     let validity = judge(&facts);
     Ok(Run {

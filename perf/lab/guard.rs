@@ -2,6 +2,7 @@
 //! data when the bench ends in whatever way: returns, panics, gets Ctrl-C or is killed.
 //! Must not know which broker it is.
 
+use crate::lab::process;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -80,8 +81,7 @@ impl Guarded {
     /// True until it has ended.
     pub fn is_running(&self) -> bool {
         // The shell reaps it only at the end, so an ended process is still listed, as a zombie.
-        fs::read_to_string(format!("/proc/{}/stat", self.pid))
-            .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
+        process::is_running(self.pid)
     }
 
     /// The last lines that it said, with where the rest is.

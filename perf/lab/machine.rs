@@ -209,6 +209,14 @@ fn by_number(path: &Path) -> Option<String> {
     device.file_name()?.to_str().map(str::to_string)
 }
 
+/// What the disk that holds `path` has done and has to do: discards done, and operations on their way. `None` where the
+/// kernel does not say.
+pub fn discards_and_in_flight(path: &Path) -> Option<(u64, u64)> {
+    let stat = fs::read_to_string(Path::new("/sys/class/block").join(by_number(path)?).join("stat")).ok()?;
+    let fields: Vec<u64> = stat.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    Some((*fields.get(11)?, *fields.get(8)?))
+}
+
 /// The scheduler in brackets.
 fn chosen(line: &str) -> String {
     let inner = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'));

@@ -30,6 +30,14 @@ pub fn listening_on(address: &str) -> Option<u32> {
     })
 }
 
+/// False once the process has ended, whether or not its parent knows.
+pub fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before the state may hold anything, so the last parenthesis is the one that ends it.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+}
+
 /// The inodes of sockets that listen on the port, from a table of the kernel's.
 fn listeners(table: &str, port: u16) -> Vec<String> {
     let port = format!(":{port:04X}");
@@ -184,6 +192,17 @@ mod tests {
             1: 0100007F:2384 0100007F:9999 01 00000000:00000000 00:00000000 00000000  1000  0 888 1\n";
         assert_eq!(listeners(table, 9092), ["777"]);
         assert_eq!(cpu_of("1 (a) b) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0"), Some((1.5, 0.5)));
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_is_not_running() {
+        assert!(is_running(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        while is_running(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!is_running(child.id()));
     }
 
     #[test]

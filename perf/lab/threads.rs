@@ -44,9 +44,12 @@ impl Clock {
 /// What all threads of a run share.
 #[derive(Debug)]
 pub struct Shared {
-    clock: Clock,
-    window: Window,
+    /// What all of them go by.
+    pub clock: Clock,
+    /// What is measured.
+    pub window: Window,
     stop: Arc<AtomicBool>,
+    broker_gone: AtomicBool,
     readers_per_record: u64,
     acknowledged: AtomicU64,
     received: AtomicU64,
@@ -61,6 +64,7 @@ impl Shared {
             clock,
             window,
             stop,
+            broker_gone: AtomicBool::new(false),
             readers_per_record,
             acknowledged: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -68,8 +72,18 @@ impl Shared {
         })
     }
 
-    fn is_stopped(&self) -> bool {
+    /// True once a signal has ended the run.
+    pub fn is_interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The broker's process has ended: there is nothing to wait for.
+    pub fn note_broker_gone(&self) {
+        self.broker_gone.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_interrupted() || self.broker_gone.load(Ordering::Relaxed)
     }
 }
 

@@ -71,12 +71,14 @@ pub fn judge(facts: &Facts<'_>) -> Validity {
             remarks.push(format!("{} batches were sent again", side.retries));
         }
     }
-    if facts.unanswered > 0 {
+    // Whoever ends it early leaves requests unanswered and records on their way.
+    let came_to_its_end = !facts.interrupted && !facts.broker_gone;
+    if facts.unanswered > 0 && came_to_its_end {
         let who =
             if facts.unanswered == 1 { "1 producer".to_string() } else { format!("{} producers", facts.unanswered) };
         reasons.push(format!("{who} still waited for answers 10 s after the end"));
     }
-    if facts.missing > 0 {
+    if facts.missing > 0 && came_to_its_end {
         reasons.push(format!("{} acknowledged records did not arrive at the consumers", facts.missing));
     }
     generator_rules(facts, &mut reasons);
@@ -174,6 +176,8 @@ mod tests {
         says(judged(|_| {}, |facts| facts.interrupted = true), "signal");
         says(judged(|_| {}, |facts| facts.broker_gone = true), "process ended");
         says(judged(|_| {}, |facts| facts.unanswered = 1), "waited for answers");
+        let gone = judged(|_| {}, |facts| (facts.broker_gone, facts.unanswered, facts.missing) = (true, 1, 3));
+        assert_eq!(gone.reasons.len(), 1, "{gone:?}");
         says(judged(|_| {}, |facts| facts.missing = 3), "3 acknowledged records");
         says(judged(|_| {}, |facts| facts.volume = Some((1, 100))), "disk is full");
         says(judged(|run| run.generator.busiest_thread = 0.95, |_| {}), "generator is the limit");

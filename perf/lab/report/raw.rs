@@ -39,16 +39,23 @@ pub fn section(table: &RawTable) -> Result<String, String> {
     }
     html.push_str(&penalty(table));
     html.push_str(&codecs(table));
-    html.push_str("<h2>Latency by percentile</h2><div class=\"grid\">");
-    // What real clients tell of themselves are a few percentiles: there is no line to draw.
-    for row in table.rows.iter().filter(|row| row.kind != RowKind::Client && row.turns.iter().any(|t| !t.is_empty())) {
-        html.push_str(&latency(table, row)?);
-    }
-    html.push_str("</div><h2>Every figure</h2>");
+    html.push_str(&latencies(table)?);
+    html.push_str("<h2>Every figure</h2>");
     for row in &table.rows {
         html.push_str(&details(&row.name, &every_figure(table, row)));
     }
     Ok(html)
+}
+
+/// A chart for each row that measured its latency itself: what real clients tell of themselves are a few percentiles, and
+/// there is no line to draw.
+fn latencies(table: &RawTable) -> Result<String, String> {
+    let measured = |row: &&RawRow| row.kind != RowKind::Client && row.turns.iter().any(|turns| !turns.is_empty());
+    let charts = table.rows.iter().filter(measured).map(|row| latency(table, row)).collect::<Result<Vec<_>, _>>()?;
+    if charts.is_empty() {
+        return Ok(String::new());
+    }
+    Ok(format!("<h2>Latency by percentile</h2><div class=\"grid\">{}</div>", charts.concat()))
 }
 
 /// Rows without a figure, or that ended early, and why.

@@ -1,7 +1,7 @@
 //! A backlog that no cache holds, drained while producers go on at a steady rate: how fast it is read, and what that costs them.
 //! Must never touch: which brokers there are.
 
-use crate::admin::{connect, ensure_topic};
+use crate::admin::{connect, ensure_topic, exchange};
 use crate::bench::{self, INTERRUPTED, Target, Window};
 use crate::frames::{self, fetch_offset_at, read_fetched};
 use crate::lab::sys::{drop_from_page_cache, sync_file_system};
@@ -10,7 +10,6 @@ use crate::report::Outcome;
 use crate::stats::Tally;
 use coretide_log::batch::walk_batches;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -142,12 +141,8 @@ fn drain(mut stream: TcpStream, mut lanes: Vec<Lane>, window: Window<'_>) -> Res
 fn fetch_piece(stream: &mut TcpStream, lane: &mut Lane, body: &mut Vec<u8>) -> Result<u64, String> {
     let at = fetch_offset_at(&lane.frame);
     lane.frame[at..at + 8].copy_from_slice(&lane.next.to_be_bytes());
-    stream.write_all(&lane.frame).map_err(|e| format!("send: {e}"))?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).map_err(|e| format!("receive: {e}"))?;
-    body.resize(u32::from_be_bytes(length) as usize, 0);
-    stream.read_exact(body).map_err(|e| format!("receive: {e}"))?;
-    let fetched = read_fetched(body).ok_or("a response could not be read")?;
+    let length = exchange(stream, &lane.frame, body)?;
+    let fetched = read_fetched(&body[..length]).ok_or("a response could not be read")?;
     if fetched.error_code != 0 {
         return Err(format!("a fetch of the backlog ended with error {}", fetched.error_code));
     }

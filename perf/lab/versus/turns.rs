@@ -7,12 +7,13 @@ use super::table::{RawSide, RawTurn};
 use crate::admin::{create_topic, delete_topic};
 use crate::bench::Target;
 use crate::lab::cluster::fresh_name;
+use crate::lab::machine::discards_and_in_flight;
 use crate::lab::result::Latency;
 use crate::lab::sys::{sync_file_system, volume_bytes};
 use crate::stats::{cpu_user_seconds, own_user_seconds, resident_mb};
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +21,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 /// A little more than deleted topics are kept on the disk.
 const DELETED_AFTER: Duration = Duration::from_millis(1200);
+
+/// How long the disk may go on discarding what was deleted, and how often it is asked.
+const DISCARDED_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(300);
+/// It has nothing more to discard when so many looks found that it did not.
+const QUIET_LOOKS: u32 = 4;
 
 /// Less room than this may be why a broker failed.
 const ROOM_LITTLE_BYTES: u64 = 1_000_000_000;
@@ -106,10 +113,25 @@ impl Turn<'_> {
 
     fn settle(&self) -> Result<(), String> {
         thread::sleep(DELETED_AFTER);
-        match &self.subject.data {
-            Some(data) => sync_file_system(data).map_err(|e| format!("{}: {e}", data.display())),
-            None => Ok(()),
+        let Some(data) = &self.subject.data else { return Ok(()) };
+        sync_file_system(data).map_err(|e| format!("{}: {e}", data.display()))?;
+        // What a file system discards it discards after it has said that all is written.
+        let end = Instant::now() + DISCARDED_WITHIN;
+        let mut discards = None;
+        let mut quiet_looks = 0;
+        while let Some((now, in_flight)) = discards_and_in_flight(data)
+            && Instant::now() < end
+            && !self.stop.load(Ordering::Relaxed)
+        {
+            quiet_looks = if discards == Some(now) { quiet_looks + 1 } else { 0 };
+            // What is on its way may be somebody else's, who never rests.
+            if quiet_looks >= QUIET_LOOKS || (quiet_looks > 0 && in_flight == 0) {
+                break;
+            }
+            discards = Some(now);
+            thread::sleep(LOOK_AGAIN_AFTER);
         }
+        Ok(())
     }
 }
 
