@@ -6,7 +6,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -36,7 +36,8 @@ pub struct AlignedBuf {
     lead: usize,
     capacity: usize,
     len: usize,
-    home: Option<Arc<Shelf>>,
+    /// Where it goes back to, and as which size.
+    home: Option<(Arc<Shelf>, usize)>,
 }
 
 // SAFETY: the buffer owns its memory exclusively; nothing in it is tied to a thread.
@@ -142,10 +143,10 @@ impl AsRef<[u8]> for AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        if let Some(home) = self.home.take() {
+        if let Some((home, size)) = self.home.take() {
             let (memory, lead, capacity) = (self.memory, self.lead, self.capacity);
             let buffer = AlignedBuf { memory, lead, capacity, len: 0, home: None };
-            home.put(buffer);
+            home.put(buffer, size);
             return;
         }
         // SAFETY: allocated in `with_capacity` with the same layout `lead` bytes before, and given away only above.
@@ -153,53 +154,110 @@ impl Drop for AlignedBuf {
     }
 }
 
+/// Where free buffers of some sizes lie. All sizes share one limit, so that what one load made use of goes when another
+/// load wants others.
 struct Shelf {
-    buffer_bytes: usize,
-    keep: usize,
-    free: Mutex<Vec<AlignedBuf>>,
+    keep_bytes: usize,
+    state: Mutex<Free>,
 }
 
-impl Shelf {
-    fn put(&self, buffer: AlignedBuf) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < self.keep {
-            free.push(buffer);
-        }
+#[derive(Default)]
+struct Free {
+    sizes: Vec<FreeSize>,
+    bytes: usize,
+    /// How often a buffer was asked for.
+    takes: u64,
+}
+
+#[derive(Default)]
+struct FreeSize {
+    buffers: Vec<AlignedBuf>,
+    last_take: u64,
+}
+
+impl Free {
+    /// One of the size that was not asked for since longest.
+    fn give_up(&mut self) -> Option<AlignedBuf> {
+        let used = self.sizes.iter_mut().filter(|size| !size.buffers.is_empty());
+        let buffer = used.min_by_key(|size| size.last_take)?.buffers.pop()?;
+        self.bytes -= buffer.capacity;
+        Some(buffer)
     }
 }
 
-/// A pool of equal buffers. Buffers may be dropped on any thread; at most `keep` free ones are held.
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Free> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, buffer: AlignedBuf, size: usize) {
+        let mut free = self.lock();
+        free.bytes += buffer.capacity;
+        free.sizes[size].buffers.push(buffer);
+        while free.bytes > self.keep_bytes {
+            let Some(given_up) = free.give_up() else { return };
+            drop(free);
+            drop(given_up);
+            free = self.lock();
+        }
+    }
+
+    fn take(&self, size: usize) -> Option<AlignedBuf> {
+        let mut free = self.lock();
+        free.takes += 1;
+        let takes = free.takes;
+        let of_size = &mut free.sizes[size];
+        of_size.last_take = takes;
+        let buffer = of_size.buffers.pop()?;
+        free.bytes -= buffer.capacity;
+        Some(buffer)
+    }
+}
+
+/// A pool of equal buffers. Buffers may be dropped on any thread; so many bytes of free ones are held at most.
 #[derive(Clone)]
 pub struct BufPool {
     shelf: Arc<Shelf>,
+    /// Which of the shelf's sizes.
+    size: usize,
+    buffer_bytes: usize,
 }
 
 impl std::fmt::Debug for BufPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BufPool of {} bytes", self.shelf.buffer_bytes)
+        write!(f, "BufPool of {} bytes", self.buffer_bytes)
     }
 }
 
 impl BufPool {
     /// A pool of buffers of `buffer_bytes` (rounded up to whole blocks) that keeps at most `keep` free ones.
     pub fn new(buffer_bytes: usize, keep: usize) -> BufPool {
-        let buffer_bytes = blocks_up(buffer_bytes.max(1));
-        BufPool { shelf: Arc::new(Shelf { buffer_bytes, keep, free: Mutex::new(Vec::new()) }) }
+        let mut one = BufPool::family([buffer_bytes], keep * blocks_up(buffer_bytes.max(1)));
+        one.pop().expect("a pool for each size")
+    }
+
+    /// A pool for each of these sizes (rounded up to whole blocks), in their order. They keep at most `keep_bytes` of free
+    /// buffers together: the first to go are of the size that nobody asked for since longest.
+    pub fn family(sizes: impl IntoIterator<Item = usize>, keep_bytes: usize) -> Vec<BufPool> {
+        let sizes: Vec<usize> = sizes.into_iter().map(|bytes| blocks_up(bytes.max(1))).collect();
+        let free = Free { sizes: sizes.iter().map(|_| FreeSize::default()).collect(), ..Free::default() };
+        let shelf = Arc::new(Shelf { keep_bytes, state: Mutex::new(free) });
+        let pool = |(size, buffer_bytes)| BufPool { shelf: Arc::clone(&shelf), size, buffer_bytes };
+        sizes.into_iter().enumerate().map(pool).collect()
     }
 
     /// The size of its buffers.
     pub fn buffer_bytes(&self) -> usize {
-        self.shelf.buffer_bytes
+        self.buffer_bytes
     }
 
     /// An empty buffer of at least `capacity` bytes. Larger than the pool's size: allocated and freed on its own.
     pub fn take(&self, capacity: usize) -> AlignedBuf {
-        if capacity > self.shelf.buffer_bytes {
+        if capacity > self.buffer_bytes {
             return AlignedBuf::with_capacity(capacity);
         }
-        let free = self.shelf.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = free.unwrap_or_else(|| AlignedBuf::with_capacity(self.shelf.buffer_bytes));
-        buffer.home = Some(Arc::clone(&self.shelf));
+        let mut buffer = self.shelf.take(self.size).unwrap_or_else(|| AlignedBuf::with_capacity(self.buffer_bytes));
+        buffer.home = Some((Arc::clone(&self.shelf), self.size));
         buffer
     }
 }
@@ -254,6 +312,35 @@ mod tests {
         assert_eq!(again.memory.as_ptr() as usize, address);
         assert!(again.is_empty());
         assert_eq!(pool.take(10_000).capacity(), 12_288);
+    }
+
+    #[test]
+    fn sizes_share_a_limit_and_the_one_that_is_out_of_use_gives_way() {
+        let pools = BufPool::family([4096, 8192, 16_384], 32_768);
+        let kept = || {
+            let free = pools[0].shelf.lock();
+            let sizes: Vec<usize> = free.sizes.iter().map(|size| size.buffers.len()).collect();
+            let bytes: usize = free.sizes.iter().flat_map(|size| &size.buffers).map(AlignedBuf::capacity).sum();
+            assert_eq!(free.bytes, bytes);
+            sizes
+        };
+        let taken =
+            |pool: usize, count: usize| -> Vec<AlignedBuf> { (0..count).map(|_| pools[pool].take(1)).collect() };
+        drop(taken(0, 10));
+        assert_eq!(kept(), [8, 0, 0]);
+        drop(taken(2, 1));
+        assert_eq!(kept(), [4, 0, 1]);
+        let larger = taken(1, 2);
+        drop(taken(0, 1));
+        drop(larger);
+        assert_eq!(kept(), [4, 2, 0], "the largest was not asked for since longest");
+        drop(pools[2].take(16_385));
+        assert_eq!(kept(), [4, 2, 0], "larger than its pool's size");
+        let (smaller, gone) = (taken(0, 4), taken(1, 2));
+        assert_eq!(kept(), [0, 0, 0]);
+        drop((smaller, gone));
+        assert_eq!(kept(), [4, 2, 0]);
+        assert_eq!(pools.iter().map(BufPool::buffer_bytes).collect::<Vec<_>>(), [4096, 8192, 16_384]);
     }
 
     #[test]

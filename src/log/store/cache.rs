@@ -11,9 +11,8 @@ use super::api::{CommitSeq, LogKey};
 /// The smallest class; each next one is twice as large.
 const SMALLEST_BYTES: usize = 4096;
 const CLASSES: usize = 11;
-/// Free bytes kept per class at most, and buffers.
-const KEEP_BYTES: usize = 8 << 20;
-const KEEP_BUFFERS: usize = 64;
+/// Free bytes kept at most, of all classes together.
+const KEEP_BYTES: usize = 16 << 20;
 
 /// A log with much to let go has pieces in most commits: the next one is looked for in so many places before all are searched.
 const NEAR: usize = 4;
@@ -26,11 +25,7 @@ pub struct Pools {
 impl Pools {
     /// Empty pools.
     pub fn new() -> Pools {
-        let class = |n: usize| {
-            let bytes = SMALLEST_BYTES << n;
-            BufPool::new(bytes, (KEEP_BYTES / bytes).clamp(1, KEEP_BUFFERS))
-        };
-        Pools { classes: (0..CLASSES).map(class).collect() }
+        Pools { classes: BufPool::family((0..CLASSES).map(|n| SMALLEST_BYTES << n), KEEP_BYTES) }
     }
 
     /// The pool of the smallest buffers of at least `bytes`; of the largest, where none are.
