@@ -222,6 +222,12 @@ pub fn result_file(
 /// Fails before anything is measured if the result could not be written. Leaves what is there, and nothing where nothing is.
 pub fn can_be_written(out: Option<&Path>) -> Result<(), LabError> {
     let Some(path) = out else { return Ok(()) };
+    if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("html")) {
+        return Err(LabError::Usage(format!(
+            "--out {}: the result is JSON; name it so, and `coretide bench report` makes a page of it (versus also with --html)",
+            path.display()
+        )));
+    }
     let fresh = !path.exists();
     let tried = std::fs::OpenOptions::new().create(true).append(true).open(path).map(drop);
     tried
@@ -265,6 +271,8 @@ mod tests {
         can_be_written(Some(&old)).unwrap();
         assert!(!fresh.exists());
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "kept");
+        let page = can_be_written(Some(&folder.join("page.html"))).unwrap_err();
+        assert!(page.to_string().contains("the result is JSON"), "{page}");
         let refused = can_be_written(Some(&folder.join("none/x.json"))).unwrap_err();
         assert!(matches!(&refused, LabError::Usage(why) if why.contains("none/x.json")), "{refused}");
         std::fs::remove_dir_all(&folder).unwrap();

@@ -17,11 +17,11 @@ pub const BLOCK_MIN_BYTES: usize = 4 * 1024;
 pub const BLOCK_MAX_BYTES: usize = 64 * 1024;
 /// Receives in a row that leave most of the block unused before the next block is smaller.
 const SMALL_RECEIVES: u8 = 32;
-/// Size and number of the pooled buffers for large frames; a larger frame gets memory that is freed after it.
+/// Sizes of the pooled buffers for large frames, and how much free ones take at most; a larger frame gets memory that is
+/// freed after it.
 const LARGE_BUFFER_BYTES: usize = 1024 * 1024 + 64 * 1024;
 const MEDIUM_BUFFER_BYTES: usize = 288 * 1024;
-const LARGE_BUFFERS_KEPT: usize = 4;
-const MEDIUM_BUFFERS_KEPT: usize = 24;
+const KEEP_BYTES: usize = 12 << 20;
 
 /// A stream that cannot be cut into frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,8 +59,8 @@ const GIANT_PART: usize = 16;
 /// The memory of large frames of one thread: pooled buffers, and the bytes in use against a limit. The gauges count a
 /// frame from its allocation until the last slice of it is dropped, on whichever thread.
 pub struct FrameMemory {
-    medium: BufPool,
-    large: BufPool,
+    /// Of both sizes, the smaller first.
+    pools: [BufPool; 2],
     in_use: [Arc<AtomicUsize>; 2],
     limit: usize,
 }
@@ -86,8 +86,7 @@ impl FrameMemory {
     /// At most `limit` bytes of large frames at once; one frame of each class is always allowed, whatever its size.
     pub fn new(limit: usize) -> FrameMemory {
         FrameMemory {
-            medium: BufPool::new(MEDIUM_BUFFER_BYTES, MEDIUM_BUFFERS_KEPT),
-            large: BufPool::new(LARGE_BUFFER_BYTES, LARGE_BUFFERS_KEPT),
+            pools: BufPool::family([MEDIUM_BUFFER_BYTES, LARGE_BUFFER_BYTES], KEEP_BYTES),
             in_use: Default::default(),
             limit,
         }
@@ -113,7 +112,8 @@ impl FrameMemory {
         if in_use > 0 && in_use.saturating_add(bytes) > self.limit / 2 {
             return None;
         }
-        let pool = if bytes <= MEDIUM_BUFFER_BYTES { &self.medium } else { &self.large };
+        let [medium, large] = &self.pools;
+        let pool = if bytes <= MEDIUM_BUFFER_BYTES { medium } else { large };
         let buffer = pool.take(bytes);
         let in_use = &self.in_use[class as usize];
         in_use.fetch_add(buffer.capacity(), Ordering::Relaxed);

@@ -179,9 +179,9 @@ impl Commits {
         }
     }
 
-    fn go_on(&self) -> bool {
+    fn go_on(&self, now: Instant) -> bool {
         let last_ms = self.last_ms.load(Ordering::Relaxed);
-        last_ms > 0 && self.since.elapsed().as_millis() as u64 <= last_ms + COMMITS_GO_ON_MS
+        last_ms > 0 && now.duration_since(self.since).as_millis() as u64 <= last_ms + COMMITS_GO_ON_MS
     }
 }
 
@@ -333,7 +333,7 @@ impl Disk {
     fn read_direct(&self, file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < into.len() {
-            let gives_way = self.commits.as_ref().is_some_and(|commits| commits.go_on());
+            let gives_way = self.commits.as_ref().is_some_and(|commits| commits.go_on(Instant::now()));
             let _turn = gives_way.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
             let most = if gives_way { READ_PIECE_BYTES } else { usize::MAX };
             let end = into.len().min(filled.saturating_add(most));

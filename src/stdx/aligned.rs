@@ -232,18 +232,19 @@ impl std::fmt::Debug for BufPool {
 impl BufPool {
     /// A pool of buffers of `buffer_bytes` (rounded up to whole blocks) that keeps at most `keep` free ones.
     pub fn new(buffer_bytes: usize, keep: usize) -> BufPool {
-        let mut one = BufPool::family([buffer_bytes], keep * blocks_up(buffer_bytes.max(1)));
-        one.pop().expect("a pool for each size")
+        let [pool] = BufPool::family([buffer_bytes], keep * blocks_up(buffer_bytes.max(1)));
+        pool
     }
 
     /// A pool for each of these sizes (rounded up to whole blocks), in their order. They keep at most `keep_bytes` of free
     /// buffers together: the first to go are of the size that nobody asked for since longest.
-    pub fn family(sizes: impl IntoIterator<Item = usize>, keep_bytes: usize) -> Vec<BufPool> {
-        let sizes: Vec<usize> = sizes.into_iter().map(|bytes| blocks_up(bytes.max(1))).collect();
+    pub fn family<const SIZES: usize>(sizes: [usize; SIZES], keep_bytes: usize) -> [BufPool; SIZES] {
         let free = Free { sizes: sizes.iter().map(|_| FreeSize::default()).collect(), ..Free::default() };
         let shelf = Arc::new(Shelf { keep_bytes, state: Mutex::new(free) });
-        let pool = |(size, buffer_bytes)| BufPool { shelf: Arc::clone(&shelf), size, buffer_bytes };
-        sizes.into_iter().enumerate().map(pool).collect()
+        std::array::from_fn(|size| {
+            let buffer_bytes = blocks_up(sizes[size].max(1));
+            BufPool { shelf: Arc::clone(&shelf), size, buffer_bytes }
+        })
     }
 
     /// The size of its buffers.

@@ -19,13 +19,13 @@ const NEAR: usize = 4;
 
 /// Pools of buffers in powers of two, so that a buffer is at most twice as large as what it holds.
 pub struct Pools {
-    classes: Vec<BufPool>,
+    classes: [BufPool; CLASSES],
 }
 
 impl Pools {
     /// Empty pools.
     pub fn new() -> Pools {
-        Pools { classes: BufPool::family((0..CLASSES).map(|n| SMALLEST_BYTES << n), KEEP_BYTES) }
+        Pools { classes: BufPool::family(std::array::from_fn(|n| SMALLEST_BYTES << n), KEEP_BYTES) }
     }
 
     /// The pool of the smallest buffers of at least `bytes`; of the largest, where none are.

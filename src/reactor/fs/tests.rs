@@ -1,5 +1,7 @@
 //! The operations on a real folder.
 
+use std::time::Duration;
+
 use super::*;
 
 fn disk() -> (tempfile::TempDir, Disk) {
@@ -55,11 +57,13 @@ fn reads_beside_commits_go_in_pieces_that_make_a_whole_and_end_with_the_file() {
     let (_dir, disk) = disk();
     let since = Instant::now();
     let commits = Arc::new(Commits::new(since));
-    let note = || commits.note(since.elapsed().as_micros() as u64);
     let disk = disk.giving_way_to(Arc::clone(&commits));
-    assert!(!commits.go_on());
-    note();
-    assert!(commits.go_on());
+    let go_on = |ms: u64| commits.go_on(since + Duration::from_millis(ms));
+    assert!(!go_on(0));
+    commits.note(0);
+    assert!(go_on(0) && go_on(COMMITS_GO_ON_MS) && !go_on(COMMITS_GO_ON_MS + 2));
+    commits.note(COMMITS_GO_ON_MS * 1000);
+    assert!(go_on(2 * COMMITS_GO_ON_MS) && !go_on(2 * COMMITS_GO_ON_MS + 2));
     for block in 0..200 {
         let at = block * BLOCK_BYTES as u64;
         let write = FileOp::Write { path: path("x"), at, bytes: aligned(block as u8, 1), direct: true, durable: false };
@@ -70,7 +74,7 @@ fn reads_beside_commits_go_in_pieces_that_make_a_whole_and_end_with_the_file() {
     let expected: Vec<u8> = (0..end).map(|at| (at / BLOCK_BYTES) as u8).collect();
     for (at, len) in [(0, 1 << 20), (5, READ_PIECE_BYTES), (1, 3 * READ_PIECE_BYTES), (READ_PIECE_BYTES - 1, 2)] {
         let read = FileOp::Read { path: path("x"), at: at as u64, len: len as u32, direct: true };
-        note();
+        commits.note(since.elapsed().as_micros() as u64);
         let Ok(FileOk::Data(bytes)) = disk.execute(&read) else { panic!("it was written") };
         assert!(bytes == expected[at..(at + len).min(end)], "{len} bytes from {at}");
     }
