@@ -88,6 +88,18 @@ fn bombs_stop_at_the_cap() {
 }
 
 #[test]
+fn a_buffer_never_gets_more_than_one_byte_beyond_the_cap() {
+    let limit = 300_000;
+    for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+        let packed = compressed(codec, &vec![0u8; 2 << 20]);
+        let mut out = Vec::new();
+        let result = Decompressor::default().decompress(codec, &packed, limit, &mut out);
+        assert_eq!(result, Err(CodecError::TooLarge { max_bytes: limit }), "{codec}");
+        assert!(out.capacity() as u64 <= limit + 1, "{codec} took {} bytes", out.capacity());
+    }
+}
+
+#[test]
 fn declared_sizes_are_not_believed() {
     // Raw snappy that announces 4 GiB - 1 in 5 bytes and holds one literal.
     let raw = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, b'a'];

@@ -62,3 +62,14 @@ fn a_cut_off_batch_is_an_error() {
     assert!(find_by_timestamp(&batch[..batch.len() - 1], 500, 0).is_err());
     assert!(find_by_timestamp(&[], 500, 0).is_err());
 }
+
+#[test]
+fn a_batch_whose_header_says_that_it_has_no_such_record_is_not_unpacked() {
+    let mut builder = BatchBuilder::new(Compression::of(Codec::Gzip));
+    builder.push(500, None, Some(b"value"), &[]);
+    let mut batch = builder.build().to_vec();
+    batch[HEADER_BYTES..].fill(0);
+    assert!(find_by_timestamp(&batch, 500, 0).is_err());
+    assert_eq!(find_by_timestamp(&batch, 501, 0), Ok(None));
+    assert_eq!(find_by_timestamp(&batch, 500, 1), Ok(None));
+}

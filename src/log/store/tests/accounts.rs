@@ -157,3 +157,11 @@ fn an_extent_is_empty_without_bytes() {
     assert!(!Extent::Hot(bytes::Bytes::from_static(b"x")).is_empty() && !in_file(1).is_empty());
     assert_eq!((Extent::Hot(bytes::Bytes::from_static(b"abc")).len(), in_file(7).len()), (3, 7));
 }
+
+#[test]
+fn a_commit_never_outgrows_half_a_journal_file_and_two_files_are_the_least() {
+    let limits =
+        StoreLimits { journal_file_bytes: 64 << 10, commit_bytes_max: 1 << 30, journal_files_max: 1, ..small_limits() };
+    let world = World::new(5, limits, small_config());
+    assert_eq!((world.store.limits.commit_bytes_max, world.store.limits.journal_files_max), (32 << 10, 2));
+}

@@ -129,3 +129,14 @@ fn a_log_that_cannot_be_set_aside_stays_and_is_offline() {
     assert_eq!(world.logs[&log].acked, model.acked);
     world.check_all_reads();
 }
+
+#[test]
+fn a_stop_sets_nothing_aside() {
+    let (mut world, log) = filled(small_limits());
+    set_aside(&mut world, log);
+    world.stop();
+    assert!(stray_files(&world).is_empty(), "{:?}", stray_files(&world));
+    world.kill();
+    world.reboot();
+    world.check_all_reads();
+}

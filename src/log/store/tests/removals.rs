@@ -1,0 +1,87 @@
+//! When the files of what was deleted go: not while a job of theirs runs, and for the sake of no other log's.
+
+use super::world::{World, small_config, small_limits};
+use crate::io::Durability::Durable;
+use crate::store::background::Running;
+
+/// A world with two logs, the first of which has a closed segment.
+fn filled() -> (World, u32, u32) {
+    let mut world = World::new(3, small_limits(), small_config());
+    let (log, other) = (world.create(), world.create());
+    for _ in 0..60 {
+        world.append(log, 3000, Durable);
+        world.settle();
+    }
+    (world, log, other)
+}
+
+fn running(world: &World, is_one: impl Fn(&Running) -> bool) -> usize {
+    world.store.running.values().filter(|running| is_one(running)).count()
+}
+
+fn removals(world: &World) -> usize {
+    running(world, |running| matches!(running, Running::Remove { .. }))
+}
+
+/// Enough to be destaged, which does not get on.
+fn begin_destage(world: &mut World, log: u32) {
+    for _ in 0..13 {
+        world.append(log, 2000, Durable);
+    }
+    world.go_on(4, |_| true);
+    assert_eq!(running(world, |running| matches!(running, Running::Destage(_))), 1);
+}
+
+/// Deletes a log and lets that be committed, while no job gets on.
+fn delete(world: &mut World, log: u32) {
+    world.store.delete_log(world.logs[&log].key);
+    world.logs.get_mut(&log).expect("it exists").deleted = true;
+    world.go_on(4, |_| true);
+    assert_eq!(world.store.backlog_bytes(), 0);
+}
+
+fn has_files(world: &World, log: u32) -> bool {
+    world.disk.paths().iter().any(|path| path.starts_with(&*world.logs[&log].dir))
+}
+
+#[test]
+fn a_folder_is_not_removed_while_a_destage_or_an_index_job_writes_into_it() {
+    let (mut world, log, _) = filled();
+    begin_destage(&mut world, log);
+    delete(&mut world, log);
+    assert_eq!(removals(&world), 0, "its destage runs");
+    world.settle();
+    assert!(!has_files(&world, log));
+
+    let (mut world, log, _) = filled();
+    world.store.mend_index(world.logs[&log].key, 0);
+    world.go_on(1, |_| true);
+    assert_eq!(running(&world, |running| matches!(running, Running::Mend(_))), 1);
+    delete(&mut world, log);
+    assert_eq!(removals(&world), 0, "its index is being made");
+    world.settle();
+    assert!(!has_files(&world, log));
+}
+
+#[test]
+fn a_folder_is_not_removed_while_one_of_its_segments_is() {
+    let (mut world, log, _) = filled();
+    let (key, acked) = (world.logs[&log].key, world.logs[&log].acked);
+    world.store.set_log_start(key, world.now, acked);
+    world.go_on(20, |_| true);
+    assert_eq!(removals(&world), 1, "the closed segment's");
+    delete(&mut world, log);
+    assert_eq!(removals(&world), 1);
+    world.settle();
+    assert!(!has_files(&world, log));
+}
+
+#[test]
+fn a_folder_is_removed_whatever_runs_for_other_logs() {
+    let (mut world, log, other) = filled();
+    begin_destage(&mut world, other);
+    delete(&mut world, log);
+    assert_eq!(removals(&world), 1);
+    world.settle();
+    assert!(!has_files(&world, log) && has_files(&world, other));
+}
