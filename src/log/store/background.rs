@@ -681,3 +681,6 @@ impl Log {
 /// The files of a segment that go with it.
 pub(super) const SEGMENT_FILES: [SegmentFile; 5] =
     [SegmentFile::Log, SegmentFile::Index, SegmentFile::TimeIndex, SegmentFile::TxnIndex, SegmentFile::Snapshot];
+
+#[cfg(test)]
+mod tests;

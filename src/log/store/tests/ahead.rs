@@ -3,6 +3,7 @@
 use super::world::{World, check_disk, small_config, small_limits, try_boot};
 use crate::io::Durability::Durable;
 use crate::io::Job;
+use crate::store::segment::Busy;
 use crate::store::{BootError, Check, CheckConfig, CheckError, StoreLimits};
 
 /// A world in which a log's segment has space for direct writes, and a commit of a small append is on its way.
@@ -263,5 +264,24 @@ fn a_full_journal_lets_nothing_be_written_ahead() {
     for id in [log, other] {
         assert_eq!(world.logs[&id].acked, world.logs[&id].end());
     }
+    world.check_all_reads();
+}
+
+/// A large write under way keeps its log from being destaged, but not from getting the space that the next one needs.
+#[test]
+fn space_is_made_beside_a_large_write() {
+    let (mut world, log) = in_commit(8);
+    append_large(&mut world, log);
+    let key = world.logs[&log].key;
+    let space = |world: &World| world.store.log(key).expect("it exists").open().allocated;
+    let before = space(&world);
+    world.store.log_mut(key).expect("it exists").space_target = before + 4096;
+    world.store.want_destage.insert(key);
+    world.tick();
+    let busy = world.store.log(key).expect("it exists").busy;
+    assert_eq!(busy, Some(Busy::Preparing));
+    assert!(world.store.want_destage.contains(&key), "the destage is still to come");
+    world.settle();
+    assert_eq!(space(&world), before + 4096);
     world.check_all_reads();
 }

@@ -1,5 +1,6 @@
 //! When the files of what was deleted go: not while a job of theirs runs, and for the sake of no other log's.
 
+use super::ahead::{append_large, in_commit};
 use super::world::{World, small_config, small_limits};
 use crate::io::Durability::Durable;
 use crate::store::background::Running;
@@ -84,4 +85,25 @@ fn a_folder_is_removed_whatever_runs_for_other_logs() {
     assert_eq!(removals(&world), 1);
     world.settle();
     assert!(!has_files(&world, log) && has_files(&world, other));
+}
+
+/// The first of two writes fails: no commit waits for the other one any more, and the log may be deleted meanwhile.
+#[test]
+fn a_folder_is_not_removed_while_a_large_write_to_it_is_on_its_way() {
+    let (mut world, log) = in_commit(3);
+    append_large(&mut world, log);
+    append_large(&mut world, log);
+    world.disk.faults.push(("write", ".log".to_string(), 5));
+    world.finish_write(".log");
+    world.disk.faults.clear();
+    world.store.delete_log(world.logs[&log].key);
+    world.logs.get_mut(&log).expect("it exists").deleted = true;
+    world.finish_write("journal");
+    world.finish_write("journal");
+    assert_eq!(world.writing().len(), 1, "the second large write: {:?}", world.writing());
+    assert_eq!(removals(&world), 0);
+    world.finish_write(".log");
+    assert_eq!(removals(&world), 1);
+    world.settle();
+    assert!(!has_files(&world, log));
 }
