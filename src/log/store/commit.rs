@@ -497,3 +497,6 @@ impl Building {
         self.directs.push(DirectDone { key, segment, block_end });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,4 +121,73 @@ mod tests {
         assert_eq!(kept(300, 8000, 128 << 10, 1 << 20), 2, "a quarter of the cache at most");
         assert_eq!(kept(300, 8000, 128 << 10, 1000), 0);
     }
+
+    fn piece(segment: i64, position: u32, len: usize, commit: u64) -> Run {
+        Run {
+            segment,
+            position,
+            first_offset: i64::from(position),
+            next_offset: i64::from(position) + len as i64,
+            bytes: Bytes::from(vec![7; len]),
+            commit,
+            before: super::super::index::MaxTimestamp::NONE,
+            whole: true,
+        }
+    }
+
+    /// Gathers pieces of these sizes, one per commit, from buffers of which so many bytes were written. Tells the runs that are
+    /// left, and how many bytes the cache holds: 100,000 of each commit before.
+    fn gathered(pieces: &[usize], buffers: &[usize], buffer_bytes: usize) -> (Vec<usize>, usize) {
+        let tp = coretide_model::TopicPartition { topic_id: coretide_model::TopicId(1), partition: 0 };
+        let mut log = Log::new(tp, std::sync::Arc::from("t-0"), 0);
+        let mut cache = Cache::default();
+        let mut position = 0;
+        for (n, &len) in pieces.iter().enumerate() {
+            let commit = n as u64 + 1;
+            log.push_run(piece(0, position, len, commit));
+            position += len as u32;
+            let cached = super::super::cache::Cached {
+                commit,
+                buffer_bytes: 100_000,
+                used_bytes: len,
+                keys: smallvec::SmallVec::new(),
+            };
+            cache.push(cached);
+        }
+        // Of the next segment, which nothing was written of.
+        log.push_run(piece(i64::from(position), 0, 10, 1000));
+        let buffers: Vec<Bytes> = buffers.iter().map(|&len| Bytes::from(vec![7; len])).collect();
+        log.gather(&Written { segment: 0, from: 0, buffers: &buffers, buffer_bytes }, &mut cache);
+        assert_eq!(log.runs.back().map(|run| run.commit), Some(1000));
+        let sizes = log.runs.iter().map(|run| run.bytes.len()).collect::<Vec<_>>();
+        (sizes[..sizes.len() - 1].to_vec(), cache.bytes())
+    }
+
+    #[test]
+    fn pieces_become_parts_of_the_buffers_and_what_lies_across_the_end_of_one_is_copied() {
+        assert_eq!(gathered(&[1000; 5], &[4096], 4096), (vec![4000, 1000], 4096 + 1000));
+        assert_eq!(gathered(&[1000; 5], &[4096, 904], 4096), (vec![4000, 1000], 4096 + 1000));
+        assert_eq!(gathered(&[3000], &[4096], 4096), (vec![3000], 100_000), "one piece stays");
+        let large = PIECE_MAX_BYTES - 1;
+        assert_eq!(gathered(&[1000, 1000, large], &[4096], 4096), (vec![2000, large], 4096 + large));
+        let large = PIECE_MAX_BYTES;
+        assert_eq!(
+            gathered(&[1000, 1000, large], &[4096], 4096),
+            (vec![2000, large], 4096 + 100_000),
+            "a large one stays"
+        );
+    }
+
+    #[test]
+    fn runs_take_pieces_until_they_are_large_enough() {
+        let run = RUN_BYTES as usize;
+        assert_eq!(gathered(&[8192; 8], &[64 << 10], 64 << 10), (vec![run, run], 64 << 10));
+        assert_eq!(gathered(&[8191; 8], &[64 << 10], 64 << 10), (vec![5 * 8191, 3 * 8191], 64 << 10));
+    }
+
+    #[test]
+    fn a_buffer_that_is_mostly_empty_is_not_held() {
+        assert_eq!(gathered(&[1024; 4], &[4096], 8192), (vec![4096], 8192));
+        assert_eq!(gathered(&[1024; 4], &[4096], 8193), (vec![4096], 4096));
+    }
 }

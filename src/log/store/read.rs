@@ -374,3 +374,6 @@ fn take_batches(bytes: &Bytes, from_offset: i64, budget: &Budget, ready: &mut Re
     }
     whole
 }
+
+#[cfg(test)]
+mod tests;

@@ -487,3 +487,6 @@ impl Log {
         self.runs.push_back(run);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Tests of the whole store on a virtual disk: small scenarios by name, and random histories with crashes.
 
 mod accounts;
-mod ahead;
+pub(super) mod ahead;
 mod aside;
 mod checks;
 pub(super) mod disk;

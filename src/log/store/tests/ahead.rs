@@ -1,13 +1,15 @@
 //! Direct writes that are ahead of their commit: when they begin, and what of them counts after a crash.
 
-use super::world::{World, check_disk, small_config, small_limits, try_boot};
+use super::world::{World, batch_of, check_disk, small_config, small_limits, try_boot};
 use crate::io::Durability::Durable;
-use crate::io::Job;
-use crate::store::segment::Busy;
+use crate::io::{IoError, Job};
+use crate::store::direct::{can_write_direct, direct_buffer_bytes};
+use crate::store::ring::{JournalFile, Ring};
+use crate::store::segment::{Busy, Log};
 use crate::store::{BootError, Check, CheckConfig, CheckError, StoreLimits};
 
 /// A world in which a log's segment has space for direct writes, and a commit of a small append is on its way.
-pub(super) fn in_commit(seed: u64) -> (World, u32) {
+pub(in crate::store) fn in_commit(seed: u64) -> (World, u32) {
     let mut world = World::new(seed, small_limits(), small_config());
     let log = world.create();
     for _ in 0..2 {
@@ -20,7 +22,7 @@ pub(super) fn in_commit(seed: u64) -> (World, u32) {
     (world, log)
 }
 
-pub(super) fn append_large(world: &mut World, log: u32) {
+pub(in crate::store) fn append_large(world: &mut World, log: u32) {
     world.append(log, 13_000, Durable);
     world.tick();
 }
@@ -284,4 +286,110 @@ fn space_is_made_beside_a_large_write() {
     world.settle();
     assert_eq!(space(&world), before + 4096);
     world.check_all_reads();
+}
+
+/// A world in which a commit is on its way and each of these logs has a batch of so many bytes staged that may be written ahead.
+fn staged_large(logs: usize, bytes: usize) -> World {
+    let limits = StoreLimits { commit_bytes_max: 64 << 10, journal_file_bytes: 1 << 20, ..small_limits() };
+    let mut world = World::new(9, limits, small_config());
+    let ids: Vec<u32> = (0..logs).map(|_| world.create()).collect();
+    for &log in ids.iter().chain(&ids) {
+        world.append(log, 14_000, Durable);
+        world.settle();
+    }
+    world.append(ids[0], 300, Durable);
+    world.tick();
+    for log in ids {
+        let (key, now) = (world.logs[&log].key, world.now);
+        let end = world.store.end_offset(key);
+        world.store.stage(key, now, &batch_of(bytes), end, 3, Durable).expect("the log is online");
+    }
+    world
+}
+
+fn ahead_of(mut world: World) -> usize {
+    world.store.write_ahead(world.now);
+    world.store.ahead
+}
+
+#[test]
+fn nothing_is_written_ahead_after_a_failure_or_the_last_checkpoint_or_without_memory() {
+    const BYTES: usize = 12 << 10;
+    assert_eq!(ahead_of(staged_large(1, BYTES)), 1);
+    assert_eq!(ahead_of(staged_large(1, BYTES - 1)), 0, "that is too little");
+    let mut world = staged_large(1, BYTES);
+    world.store.poison(IoError { op: "x", path: String::new(), errno: 5, message: String::new() });
+    assert_eq!(ahead_of(world), 0);
+    let mut world = staged_large(1, BYTES);
+    world.store.ended = true;
+    assert_eq!(ahead_of(world), 0);
+    let mut world = staged_large(1, BYTES);
+    world.store.limits.cache_bytes_max = 0;
+    assert_eq!(ahead_of(world), 0);
+}
+
+#[test]
+fn nothing_is_written_ahead_of_a_commit_that_may_find_no_room_in_the_journal() {
+    for (blocks, ahead) in [(16, 0), (17, 1)] {
+        let mut world = staged_large(1, 12 << 10);
+        world.store.ring = Ring::new(vec![JournalFile { no: 0, bytes: blocks * 4096 }]);
+        assert_eq!(ahead_of(world), ahead, "{blocks} blocks, for a commit of 16 at most");
+    }
+}
+
+#[test]
+fn a_log_for_whose_large_write_there_is_no_place_waits_for_one() {
+    let mut world = staged_large(3, 12 << 10);
+    world.store.ahead = 14;
+    world.store.write_ahead(world.now);
+    assert_eq!((world.store.ahead, world.store.large.len()), (16, 2), "the last one looks again");
+    let mut world = staged_large(3, 12 << 10);
+    world.store.write_ahead(world.now);
+    assert_eq!((world.store.ahead, world.store.large.len()), (3, 0));
+}
+
+#[test]
+fn a_write_ahead_takes_along_so_many_destages_worth_of_what_is_in_the_journal() {
+    for (destage_from, ahead) in [(400, 0), (500, 1)] {
+        let mut world = staged_large(1, 12 << 10);
+        let log = world.store.log(world.logs[&1].key).expect("it exists");
+        let journaled = log.open().end - log.written_to();
+        assert!((3201..4000).contains(&journaled), "{journaled} bytes");
+        world.store.limits.destage_from_bytes = destage_from;
+        assert_eq!(ahead_of(world), ahead);
+    }
+}
+
+#[test]
+fn what_a_failed_log_had_staged_and_on_its_way_is_counted_off() {
+    let (mut world, log) = in_commit(4);
+    let key = world.logs[&log].key;
+    append_large(&mut world, log);
+    append_large(&mut world, log);
+    world.append(log, 200, Durable);
+    assert_eq!(world.store.log(key).expect("it exists").directs, 2);
+    world.disk.faults.push(("write", ".log".to_string(), 5));
+    world.finish_write(".log");
+    world.disk.faults.clear();
+    let found = world.store.log(key).expect("it exists");
+    assert_eq!((found.directs, found.staged_bytes), (0, 0));
+    world.settle();
+    assert_eq!((world.store.backlog_bytes(), world.store.ahead), (0, 0));
+}
+
+#[test]
+fn a_large_write_needs_space_for_itself_and_a_buffer_for_what_it_takes_along() {
+    let (mut world, log) = in_commit(5);
+    let (key, now) = (world.logs[&log].key, world.now);
+    let log = world.store.log_mut(key).expect("it exists");
+    let (end, along) = (log.open().end, (log.open().end - log.written_to()) as usize);
+    assert!(along > 0);
+    assert_eq!(direct_buffer_bytes(log, &[]), along);
+    let may = |log: &mut Log, allocated: u32, along_max: u64| {
+        log.open_mut().allocated = allocated;
+        can_write_direct(log, 0, 5000, along_max, now)
+    };
+    assert!(may(log, end + 5000, along as u64));
+    assert!(!may(log, end + 4999, along as u64));
+    assert!(!may(log, end + 5000, along as u64 - 1));
 }
