@@ -370,3 +370,49 @@ pub fn read_commit(bytes: &[u8], expected: Chain) -> Option<(CommitHeader, &[u8]
     let payload = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(header.payload_bytes as usize)?)?;
     (crc32c::crc32c(payload) == header.payload_crc).then_some((header, payload))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAIN: Chain = Chain { journal_id: 7, seq: 3, previous_crc: 99 };
+
+    #[test]
+    fn a_header_of_another_version_or_kind_is_none_of_ours() {
+        for at in [0, 8] {
+            let (buffer, _) = CommitWriter::new(AlignedBuf::with_capacity(8192)).finish(CHAIN, false);
+            let mut head = buffer.as_slice()[..HEADER_BYTES].to_vec();
+            assert!(read_header(&head).is_some());
+            head[at] ^= 1;
+            let crc = crc32c::crc32c(&head[..AT_HEADER_CRC]);
+            head[AT_HEADER_CRC..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(read_header(&head), None);
+        }
+    }
+
+    #[test]
+    fn a_header_says_whether_all_before_it_is_durable() {
+        for durable in [false, true] {
+            let (buffer, header) = CommitWriter::new(AlignedBuf::with_capacity(8192)).finish(CHAIN, durable);
+            assert_eq!(header.all_before_durable, durable);
+            assert_eq!(read_header(buffer.as_slice()), Some(header));
+        }
+    }
+
+    #[test]
+    fn a_large_write_s_entry_has_to_fit_itself() {
+        let read = |position: u32, change: fn(&mut [u8])| {
+            let mut writer = CommitWriter::new(AlignedBuf::with_capacity(8192));
+            let tp = TopicPartition { topic_id: TopicId(1), partition: 0 };
+            writer.direct(tp, 0, (position, 8192), &[], b"tail");
+            let (buffer, header) = writer.finish(CHAIN, true);
+            let mut payload = buffer.as_slice()[HEADER_BYTES..][..header.payload_bytes as usize].to_vec();
+            change(&mut payload[ENTRY_BYTES..]);
+            read_entries(&payload, 1).is_some()
+        };
+        assert!(read(8196, |_| {}));
+        assert!(!read(8197, |_| {}), "it begins behind its end");
+        assert!(!read(0, |body| body[0] += 1), "its tail is too short");
+        assert!(!read(0, |body| body[5] += 1), "its blocks end behind it");
+    }
+}

@@ -267,5 +267,7 @@ mod tests {
         assert_eq!(space.ahead_bytes_max(), MIB);
         measure(&mut space, at(1), volume(90), 0);
         assert_eq!(space.ahead_bytes_max(), 0);
+        measure(&mut space, at(2), volume(110), 0);
+        assert_eq!(space.ahead_bytes_max(), 0, "until there is room again");
     }
 }

@@ -29,3 +29,22 @@ pub(super) fn drive<S, T, E>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_no_operations_is_not_handed_out() {
+        let advance = |state: u32, _: Vec<OpResult>| -> Result<Next<u32, u32>, ()> {
+            Ok(match state {
+                0 => Next::Do(Vec::new(), 1),
+                1 => Next::Do(vec![Op::Volume], 2),
+                last => Next::Done(last),
+            })
+        };
+        let (state, step) = drive(0, Vec::new(), advance);
+        assert_eq!(state, Some(2));
+        assert!(matches!(step, Step::Do(ops) if ops.len() == 1));
+    }
+}

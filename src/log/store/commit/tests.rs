@@ -36,8 +36,9 @@ fn as_much_is_planned_as_is_measured() {
     let mut world = World::new(1, small_limits(), small_config());
     let keys = [world.create(), world.create()].map(|log| world.logs[&log].key);
     keys.iter().for_each(|&key| stage(&mut world, key, 700));
-    (0..3)
-        .for_each(|n| drop(world.store.plan_meta(Meta::Delete(TopicPartition { partition: n, ..world.logs[&1].tp }))));
+    for partition in 0..3 {
+        world.store.plan_meta(Meta::Delete(TopicPartition { partition, ..world.logs[&1].tp }));
+    }
     let (planned, bytes, directs, blocked) = measured(&mut world);
     let dirs: usize = world.logs.values().map(|model| model.dir.len()).sum();
     assert_eq!(bytes, HEADER_BYTES + 7 * ENTRY_BYTES + dirs + 2 * 700);

@@ -207,14 +207,13 @@ fn a_search_by_time_looks_only_at_segments_that_may_hold_the_record() {
     for n in 0..6 {
         world.append_at(log, 100, Durable, 1000 + n * 100);
         world.settle();
-        if n < 5 {
-            let key = world.logs[&log].key;
-            world.store.log_mut(key).expect("it exists").roll();
-        }
+        let key = world.logs[&log].key;
+        world.store.log_mut(key).expect("it exists").roll();
     }
     let key = world.logs[&log].key;
     let bases: Vec<i64> = world.logs[&log].batches.iter().map(|batch| batch.base_offset).collect();
     assert_eq!(searched(&mut world, key, 1300), bases[3..]);
+    assert_eq!(searched(&mut world, key, -1), bases, "the last segment has nothing yet");
     assert_eq!(searched(&mut world, key, 1501), Vec::<i64>::new());
     world.store.log_mut(key).expect("it exists").log_start = bases[4];
     assert_eq!(searched(&mut world, key, 1000), bases[4..], "what ends at the log's start is not in it");

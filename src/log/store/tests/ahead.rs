@@ -392,4 +392,11 @@ fn a_large_write_needs_space_for_itself_and_a_buffer_for_what_it_takes_along() {
     assert!(may(log, end + 5000, along as u64));
     assert!(!may(log, end + 4999, along as u64));
     assert!(!may(log, end + 5000, along as u64 - 1));
+    let end = world.store.end_offset(key);
+    let commit = world.store.stage(key, now, &batch_of(5000), end, 3, Durable).expect("the log is online");
+    let log = world.store.log_mut(key).expect("it exists");
+    assert!(can_write_direct(log, commit, 5000, along as u64, now));
+    log.config.segment_bytes = log.open().end + 4999;
+    assert!(!can_write_direct(log, commit, 5000, along as u64, now), "a roll falls into it");
+    assert!(can_write_direct(log, commit - 1, 5000, along as u64, now), "not before a later commit");
 }

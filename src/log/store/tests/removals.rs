@@ -107,3 +107,20 @@ fn a_folder_is_not_removed_while_a_large_write_to_it_is_on_its_way() {
     world.settle();
     assert!(!has_files(&world, log));
 }
+
+#[test]
+fn a_deleted_log_s_batches_wait_for_no_commit() {
+    let (mut world, log, _) = filled();
+    world.append(log, 700, Durable);
+    assert!(world.store.backlog_bytes() > 700);
+    world.store.delete_log(world.logs[&log].key);
+    assert_eq!(world.store.backlog_bytes(), 0);
+}
+
+#[test]
+fn a_stop_makes_no_index_anew() {
+    let (mut world, log, _) = filled();
+    world.store.mend_index(world.logs[&log].key, 0);
+    world.stop();
+    assert_eq!(world.notices, []);
+}

@@ -183,3 +183,34 @@ fn segments_go_by_size_while_what_is_left_is_enough() {
     assert_eq!(world.store.retention(key, world.now, -1, 0, limit), limit);
     assert_eq!(world.store.retention(key, world.now, -1, -1, end), limit, "-1 turns it off");
 }
+
+#[test]
+fn a_segment_of_the_first_moment_of_time_is_old_however_young_its_file() {
+    let mut world = World::new(4, small_limits(), small_config());
+    let log = world.create();
+    world.append_at(log, 500, Durable, 0);
+    world.settle();
+    let key = world.logs[&log].key;
+    world.store.retention(key, world.now, 1_000_000, -1, i64::MAX);
+    assert_eq!(world.store.log(key).expect("it is there").segments.len(), 2, "it is rolled, to go later");
+}
+
+#[test]
+fn an_old_segment_is_not_rolled_while_batches_are_on_their_way_to_it_or_are_above_the_limit() {
+    let segments = |staged: bool, limit_below_end: i64| {
+        let mut world = World::new(5, small_limits(), small_config());
+        let log = world.create();
+        world.append_at(log, 500, Durable, 1000);
+        world.settle();
+        let limit = world.logs[&log].acked - limit_below_end;
+        if staged {
+            world.append_at(log, 500, Durable, 1000);
+        }
+        let key = world.logs[&log].key;
+        world.store.retention(key, world.now, 1_000_000, -1, limit);
+        world.store.log(key).expect("it is there").segments.len()
+    };
+    assert_eq!(segments(false, 0), 2);
+    assert_eq!(segments(false, 1), 1);
+    assert_eq!(segments(true, 0), 1);
+}
