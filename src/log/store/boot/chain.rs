@@ -29,3 +29,25 @@ pub fn is_later(header: &CommitHeader, expected: Chain) -> bool {
 pub fn proves_damage(header: &CommitHeader, expected: Chain) -> bool {
     is_later(header, expected) && header.all_before_durable
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_commit_is_of_the_same_chain_and_has_a_larger_number() {
+        let chain = |journal_id, seq| Chain { journal_id, seq, previous_crc: 0 };
+        let head = |chain: Chain, durable: bool| {
+            let writer =
+                crate::store::format::CommitWriter::new(coretide_stdx::aligned::AlignedBuf::with_capacity(4096));
+            writer.finish(chain, durable).1
+        };
+        let expected = chain(7, 5);
+        for (found, later) in [((7, 4), false), ((7, 5), false), ((7, 6), true), ((7, 9), true), ((8, 6), false)] {
+            let found = chain(found.0, found.1);
+            assert_eq!(is_later(&head(found, false), expected), later, "{found:?}");
+            assert_eq!(proves_damage(&head(found, true), expected), later);
+            assert!(!proves_damage(&head(found, false), expected));
+        }
+    }
+}

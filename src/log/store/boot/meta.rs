@@ -103,3 +103,16 @@ pub fn boot_file(slot: usize) -> FileId {
 pub fn read_boot_file(slot: usize) -> Op {
     Op::Read { file: boot_file(slot), at: 0, len: FILE_MAX_BYTES, direct: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What journals on disk were written with.
+    #[test]
+    fn a_journal_s_id_is_made_of_the_drawn_number_and_the_shard() {
+        assert_eq!(journal_id(0, 0), 0x9E37_79B9_7F4A_7C15);
+        assert_eq!(journal_id(u64::MAX, 0), !0x9E37_79B9_7F4A_7C15);
+        assert_eq!(journal_id(0, 1), 0x3C6E_F372_FE94_F82A);
+    }
+}

@@ -301,3 +301,6 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
