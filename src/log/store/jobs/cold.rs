@@ -459,3 +459,6 @@ fn finish(mut ready: ReadReady, first: Option<(usize, i64)>, start: u32, bytes: 
     ready.extents.push(Extent::Hot(bytes.slice(first..end)));
     Walked::Done(ready, start + first as u32, start + end as u32)
 }
+
+#[cfg(test)]
+mod tests;

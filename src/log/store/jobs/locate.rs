@@ -237,3 +237,6 @@ impl Search {
         self.high = self.low;
     }
 }
+
+#[cfg(test)]
+mod tests;
