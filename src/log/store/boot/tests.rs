@@ -9,7 +9,8 @@ use crate::io::VolumeSpace;
 use crate::store::jobs::{metadata_file, metadata_text};
 use crate::store::segment::{Phase, block_floor};
 use crate::store::tests::disk::Disk;
-use crate::store::tests::world::{batch_of, run_all};
+use crate::store::tests::world::{World, batch_of, boot, run_all, small_config, small_limits};
+use crate::store::{Store, StoreLimits};
 use coretide_model::TopicId;
 
 const TOPIC: TopicId = TopicId(5);
@@ -273,4 +274,59 @@ fn a_file_with_a_folder_s_name_holds_no_records_and_a_folder_that_cannot_be_read
     assert!(matches!(asked().step(names(&["0.log"])), Ok(Step::Done(found)) if found == ["t-1"]));
     let other = vec![Ok(OpOk::Volume(VolumeSpace { total_bytes: 1, free_bytes: 1 }))];
     assert!(matches!(asked().step(other), Ok(Step::Done(found)) if found.is_empty()));
+}
+
+/// What a start makes of a disk with one log on it, and what it leaves there.
+fn started(disk: &mut Disk, shards: u16, owner: u16, journal_file_bytes: u64) -> BootReport {
+    let limits = StoreLimits { journal_file_bytes, ..small_limits() };
+    let owner = Arc::new(move |_: TopicPartition, _: u16| owner);
+    boot(disk, BootConfig { shards, owner, random: 7, limits, vital: None })
+}
+
+fn journals(disk: &Disk) -> Vec<(String, usize)> {
+    let paths = disk.paths().into_iter().filter(|path| path.contains("journal-"));
+    paths.map(|path| (path.clone(), disk.file(&path).expect("listed").len())).collect()
+}
+
+#[test]
+fn a_log_whose_owner_there_is_not_goes_to_the_last_shard() {
+    let mut world = World::new(1, small_limits(), small_config());
+    let log = world.create();
+    world.append(log, 300, Durability::Durable);
+    world.settle();
+    world.kill();
+    let report = started(&mut world.disk, 3, 99, 128 << 10);
+    assert_eq!(report.shards.iter().map(|shard| shard.logs.len()).collect::<Vec<_>>(), [0, 0, 1]);
+}
+
+#[test]
+fn a_start_keeps_journal_files_of_the_right_size_and_no_others() {
+    let mut world = World::new(1, small_limits(), small_config());
+    world.settle();
+    world.kill();
+    let before = journals(&world.disk);
+    let report = started(&mut world.disk, 1, 0, 128 << 10);
+    assert_eq!(journals(&world.disk), before);
+    assert_eq!(report.shards[0].files.len(), before.len());
+    let report = started(&mut world.disk, 1, 0, 256 << 10);
+    let (store, _) = Store::open(report.shards.into_iter().next().expect("one"), small_limits());
+    world.store = store;
+    world.settle();
+    assert_eq!(journals(&world.disk).iter().map(|(_, len)| *len).collect::<Vec<_>>(), [256 << 10]);
+}
+
+#[test]
+fn a_start_writes_over_the_older_of_the_two_boot_files() {
+    let mut disk = Disk::default();
+    let mut last = None;
+    for _ in 0..5 {
+        let before = BOOT_FILES.map(|path| disk.file(path).map(<[u8]>::to_vec));
+        started(&mut disk, 1, 0, 128 << 10);
+        disk.kill();
+        let changed: Vec<usize> =
+            (0..2).filter(|&slot| disk.file(BOOT_FILES[slot]).map(<[u8]>::to_vec) != before[slot]).collect();
+        assert_eq!(changed.len(), 1);
+        assert_ne!(changed, last.unwrap_or_default());
+        last = Some(changed);
+    }
 }

@@ -117,3 +117,74 @@ impl IndexCheck {
         (index.into(), times.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::world::batch_of;
+
+    const BASE: i64 = 50;
+    const SIZE: u32 = 1000;
+
+    fn bytes_of(entries: &[(u32, u32)], times: &[(i64, u32)]) -> (Bytes, Bytes) {
+        let entries = entries.iter().flat_map(|(offset, at)| [offset.to_be_bytes(), at.to_be_bytes()].concat());
+        let mut out = Vec::new();
+        for &(timestamp, relative_offset) in times {
+            put_time(&mut out, TimeEntry { timestamp, relative_offset });
+        }
+        (entries.collect::<Vec<u8>>().into(), out.into())
+    }
+
+    /// Ten batches of one record go by, whose timestamps ascend to that of the sixth, which comes again in all that follow.
+    fn checked(entries: &[(u32, u32)], times: &[(i64, u32)]) -> IndexCheck {
+        let (index, times) = bytes_of(entries, times);
+        let (index_bytes, time_bytes) = (index.len() as u32, times.len() as u32);
+        let mut check = IndexCheck::new(BASE, 1024, (index, index_bytes), (times, time_bytes));
+        let header = *batch_of(SIZE as usize).header();
+        for n in 0..10 {
+            let header = BatchHeader { base_offset: BASE + n, max_timestamp: 100 + n.min(5), ..header };
+            check.note(n as u32 * SIZE, &header);
+        }
+        check.finish();
+        check
+    }
+
+    /// Where the first wrong entry of each file is.
+    fn bad(entries: &[(u32, u32)], times: &[(i64, u32)]) -> (Option<u64>, Option<u64>) {
+        let check = checked(entries, times);
+        (check.bad_index.map(|bad| bad.at), check.bad_times.map(|bad| bad.at))
+    }
+
+    #[test]
+    fn entries_are_good_when_each_names_a_batch_in_order() {
+        assert_eq!(bad(&[], &[]), (None, None));
+        assert_eq!(bad(&[(2, 2000), (4, 4000), (9, 9000)], &[(102, 2), (104, 4), (105, 5)]), (None, None));
+        assert_eq!(bad(&[(2, 2000), (5, 4000)], &[]), (Some(8), None), "another offset");
+        assert_eq!(bad(&[(2, 2000), (4, 4001)], &[]), (Some(8), None), "no batch begins there");
+        assert_eq!(bad(&[(2, 2000), (4, 3999)], &[]), (Some(8), None), "nor there");
+        assert_eq!(bad(&[(2, 2000), (4, 4000), (10, 10_000)], &[]), (Some(16), None), "behind the end");
+        assert_eq!(bad(&[(4, 4000), (2, 2000)], &[]), (Some(8), None), "not in order");
+        assert_eq!(bad(&[], &[(102, 2), (104, 5)]), (None, Some(12)), "another batch has that timestamp");
+        assert_eq!(bad(&[], &[(102, 2), (104, 4), (106, 9)]), (None, Some(24)), "nothing has that timestamp");
+        assert_eq!(bad(&[], &[(102, 2), (105, 6)]), (None, Some(12)), "of equal timestamps the first counts");
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_bad_at_its_end() {
+        let (index, times) = bytes_of(&[(2, 2000)], &[(102, 2)]);
+        let check = IndexCheck::new(BASE, 1024, (index.clone(), 8), (times.clone(), 12));
+        assert_eq!((check.bad_index, check.bad_times), (None, None));
+        let check = IndexCheck::new(BASE, 1024, (index, 16), (times, 24));
+        assert_eq!((check.bad_index.map(|bad| bad.at), check.bad_times.map(|bad| bad.at)), (Some(8), Some(12)));
+    }
+
+    #[test]
+    fn what_is_made_anew_is_what_the_batches_say_up_to_a_limit() {
+        let check = checked(&[], &[]);
+        // More than 1,024 bytes apart is every second one.
+        let all = ([(2, 2000), (4, 4000), (6, 6000), (8, 8000)], [(102, 2), (104, 4), (105, 5)]);
+        assert_eq!(check.made(u32::MAX, true), bytes_of(&all.0, &all.1));
+        assert_eq!(check.made(4001, false), bytes_of(&all.0[..2], &all.1[..2]));
+        assert_eq!(check.made(4000, false), bytes_of(&all.0[..1], &all.1[..1]));
+    }
+}

@@ -200,3 +200,6 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

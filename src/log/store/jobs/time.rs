@@ -311,3 +311,6 @@ fn offsets(source: &ColdSource, relative: i64) -> State {
     let file = source.file(SegmentFile::Index);
     State::Offsets(Search::new(file, source.index_bytes, INDEX_ENTRY_BYTES, offset_key, relative))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! What a check says of a directory, and how far it is.
 
 use super::disk::Disk;
-use super::world::{World, run_all, run_check, small_config, small_limits};
+use super::world::{World, run_all, run_check, small_config, small_limits, try_boot};
 use crate::io::Durability::Durable;
 use crate::io::{FileId, Job, Op, Step};
 use crate::store::checkpoint::{CheckpointImage, Decoded};
-use crate::store::{Check, CheckConfig, CheckError, CheckProgress, Severity};
+use crate::store::{BootError, Check, CheckConfig, CheckError, CheckProgress, Severity};
 
 fn filled(seed: u64) -> (World, u32) {
     let mut world = World::new(seed, small_limits(), small_config());
@@ -94,4 +94,73 @@ fn a_cut_leaves_the_checkpoint_that_it_began_with() {
         slots[slot] = true;
     }
     assert_eq!(slots, [true; 2], "either slot had the newest");
+}
+
+/// The slot of the newest checkpoint, and its image.
+fn newest(disk: &Disk) -> (usize, CheckpointImage) {
+    let image =
+        |slot: usize| match disk.file(&format!(".coretide/shard-0/checkpoint-{slot}")).map(CheckpointImage::decode) {
+            Some(Decoded::Good(image)) => Some((slot, *image)),
+            _ => None,
+        };
+    (0..2).filter_map(image).max_by_key(|(_, image)| image.meta.seq).expect("there is one")
+}
+
+#[test]
+fn a_checkpoint_of_another_start_does_not_count_whatever_its_number() {
+    type Change = fn(&mut CheckpointImage);
+    let other_id: Change = |image| image.meta.journal_id ^= 1;
+    let other_generation: Change = |image| image.meta.generation += 1;
+    let other_shard: Change = |image| image.meta.shard += 1;
+    for change in [other_id, other_generation, other_shard] {
+        let (mut world, _) = filled(4);
+        world.kill();
+        let (slot, mut image) = newest(&world.disk);
+        image.meta.seq += 10;
+        image.logs.clear();
+        change(&mut image);
+        let file = FileId::Checkpoint { shard: 0, slot: 1 - slot as u8 };
+        let bytes = image.encode();
+        let op = Op::Write { file, at: 0, bytes, direct: false, durability: Durable };
+        world.disk.run(&op).expect("the disk is good");
+        let found = run_check(&mut world.disk.clone(), CheckConfig::default());
+        assert_eq!(found.logs.len(), 1, "the check does not believe it either");
+        world.reboot();
+        world.check_all_reads();
+    }
+}
+
+/// The journal may have gone on without what the older checkpoint needs. Then the segments are looked through.
+#[test]
+fn a_start_goes_on_without_the_newest_checkpoint_when_that_is_damaged() {
+    let mut scans = 0;
+    for appends in (100..220).step_by(15) {
+        let mut world = World::new(5, small_limits(), small_config());
+        let log = world.create();
+        for _ in 0..appends {
+            world.append(log, 2500, Durable);
+            world.settle();
+        }
+        world.kill();
+        let (slot, _) = newest(&world.disk);
+        world.disk.flip(&format!(".coretide/shard-0/checkpoint-{slot}"), 60, 1);
+        let config = world.boot_config(1);
+        let report = try_boot(&mut world.disk, config).expect("what is left is enough");
+        scans += usize::from(report.notes.iter().any(|note| note.contains("does not begin where its checkpoint says")));
+    }
+    assert!(scans > 0, "what the test is about");
+}
+
+#[test]
+fn a_start_does_not_guess_when_both_checkpoints_are_whole_and_the_journal_is_not_there() {
+    let (mut world, _) = filled(6);
+    world.kill();
+    for path in world.disk.paths().into_iter().filter(|path| path.contains("journal-")) {
+        world.disk.flip(&path, 20, 1);
+    }
+    let (slot, _) = newest(&world.disk);
+    let empty = Op::Truncate { file: FileId::Checkpoint { shard: 0, slot: 1 - slot as u8 }, len: 0 };
+    world.disk.run(&empty).expect("the disk is good");
+    let config = world.boot_config(1);
+    assert!(matches!(try_boot(&mut world.disk, config), Err(BootError::Journal { .. })));
 }
