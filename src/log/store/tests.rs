@@ -3,6 +3,7 @@
 mod accounts;
 pub(super) mod ahead;
 mod aside;
+mod checked;
 mod checks;
 pub(super) mod disk;
 mod folders;

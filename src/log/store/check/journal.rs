@@ -24,7 +24,10 @@ enum State {
     Begin,
     Heads,
     File(u32),
+    /// A file whose first commit cannot be read.
     Headless(u32),
+    /// A file that begins with a later commit.
+    Later(u32),
     Cut,
     Proof(Vec<Unproven>),
     Over,
@@ -163,6 +166,11 @@ impl JournalCheck {
                 }
                 Ok(self.next_file(report))
             }
+            State::Later(no) => {
+                let bytes = data(results.into_iter().next())?;
+                self.note_beyond(no, &bytes, 0);
+                Ok(self.next_file(report))
+            }
             State::Cut => {
                 repaired(report.findings.len() - 1, results.into_iter(), report);
                 Ok(self.begin_proof())
@@ -233,15 +241,16 @@ impl JournalCheck {
             let (no, _) = self.heads.swap_remove(at);
             return Next::Do(vec![self.read_whole(no)], State::File(no));
         }
-        // What lies in files that begin with a later commit tells what is concerned.
-        if let Some(at) = self.heads.iter().position(|(_, head)| is_later(head, self.expected)) {
-            let (no, _) = self.heads.swap_remove(at);
+        // The commit that should come next may have been the first one of a file.
+        if let Some(no) = self.headless.pop() {
             return Next::Do(vec![self.read_whole(no)], State::Headless(no));
         }
-        match self.headless.pop() {
-            Some(no) => Next::Do(vec![self.read_whole(no)], State::Headless(no)),
-            None => self.chain_ended(report),
+        // What lies in files that begin with a later commit tells what is concerned. They are whole themselves.
+        if let Some(at) = self.heads.iter().position(|(_, head)| is_later(head, self.expected)) {
+            let (no, _) = self.heads.swap_remove(at);
+            return Next::Do(vec![self.read_whole(no)], State::Later(no));
         }
+        self.chain_ended(report)
     }
 
     fn chain_ended(&mut self, report: &mut CheckReport) -> Next {

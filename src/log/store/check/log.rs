@@ -340,3 +340,22 @@ pub fn repaired(at: usize, mut results: impl Iterator<Item = OpResult>, report: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coretide_model::{TopicId, TopicPartition};
+
+    #[test]
+    fn a_place_without_offsets_is_told_without_any() {
+        let tp = TopicPartition { topic_id: TopicId(1), partition: 0 };
+        let mut check = LogCheck::new(Log::new(tp, "t-0".into(), 0), false);
+        let mut report = CheckReport::default();
+        let lost = |to_offset| Lost { at: 1, to: 2, from_offset: 5, to_offset, what: "wrong".to_string() };
+        check.report_lost("t-0/x.log", &lost(5), &mut report);
+        check.report_lost("t-0/x.log", &lost(7), &mut report);
+        let said: Vec<&str> = report.findings.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(said, ["wrong", "wrong: offsets 5 to 6 cannot be read"]);
+        assert_eq!(check.seen.lost_offsets, 2);
+    }
+}

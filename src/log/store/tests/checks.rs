@@ -145,8 +145,12 @@ fn a_start_goes_on_without_the_newest_checkpoint_when_that_is_damaged() {
         let (slot, _) = newest(&world.disk);
         world.disk.flip(&format!(".coretide/shard-0/checkpoint-{slot}"), 60, 1);
         let config = world.boot_config(1);
+        let checked = run_check(&mut world.disk.clone(), CheckConfig::default());
         let report = try_boot(&mut world.disk, config).expect("what is left is enough");
-        scans += usize::from(report.notes.iter().any(|note| note.contains("does not begin where its checkpoint says")));
+        let is_older = checked.findings.iter().any(|finding| finding.what.ends_with("that is the older one"));
+        let scanned = report.notes.iter().any(|note| note.contains("does not begin where its checkpoint says"));
+        assert_eq!(is_older, scanned, "the check says what the start does");
+        scans += usize::from(scanned);
     }
     assert!(scans > 0, "what the test is about");
 }

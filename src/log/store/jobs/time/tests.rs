@@ -10,6 +10,11 @@ use crate::io::{Durability, FileId, IoError, Job};
 use crate::store::jobs::StoreJobOutput;
 use crate::store::tests::disk::Disk;
 
+/// Entries of the time index: timestamp and relative offset.
+type Times = Vec<(i64, u32)>;
+/// Entries of the offset index: relative offset and position.
+type Offsets = Vec<(u32, u32)>;
+
 const BASE: i64 = 100;
 const CHUNK: u32 = CHUNK_BYTES as u32;
 
@@ -67,7 +72,7 @@ fn segment(
 }
 
 /// Entries for every tenth batch from the fifth on.
-fn indexed() -> (Vec<(i64, u32)>, Vec<(u32, u32)>) {
+fn indexed() -> (Times, Offsets) {
     [5u32, 15, 25].iter().map(|&n| ((timestamp(i64::from(n)), n), (n, n * size()))).unzip()
 }
 
