@@ -16,6 +16,7 @@ mod rebuilt;
 mod removals;
 mod rot;
 mod scenarios;
+mod steps;
 mod storm;
 mod times;
 pub(super) mod world;
