@@ -330,3 +330,41 @@ fn a_start_writes_over_the_older_of_the_two_boot_files() {
         last = Some(changed);
     }
 }
+
+#[test]
+fn what_was_replayed_is_destaged_when_it_is_too_much_for_memory() {
+    for (bytes, is_destaged) in [(PENDING_MAX_BYTES, false), (PENDING_MAX_BYTES + 1, true)] {
+        let limits = small_limits();
+        let owner = Arc::new(|_: TopicPartition, _: u16| 0);
+        let mut boot = Boot::new(BootConfig { shards: 1, owner, random: 7, limits, vital: None });
+        let mut log = Log::new(tp(0), Arc::from(DIR), 0);
+        log.open_mut().end = bytes as u32;
+        boot.replay.logs.insert(tp(0), log);
+        let writer = crate::store::format::CommitWriter::new(coretide_stdx::aligned::AlignedBuf::with_capacity(4096));
+        let chain = crate::store::format::Chain { journal_id: 1, seq: 1, previous_crc: 0 };
+        let (_, header) = writer.finish(chain, true);
+        boot.shard.heads = vec![(3, header)];
+        boot.shard.expected = Some(chain);
+        // A file that holds nothing leads to the next one.
+        let next = boot.headless(9, vec![Ok(OpOk::Data(Bytes::new()))]).expect("nothing is damaged");
+        assert_eq!(matches!(next, Next::Go(_)), is_destaged, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_scan_tells_of_producers_and_of_the_first_batch_of_each_epoch() {
+    let mut bytes = Vec::new();
+    for (n, (producer, epoch)) in [(-1, 4), (-1, 4), (7, 4), (-1, 4), (-1, 5)].into_iter().enumerate() {
+        let mut builder = crate::builder::BatchBuilder::new(crate::codec::Compression::default());
+        if producer >= 0 {
+            builder = builder.producer(producer, 0, 0);
+        }
+        builder.push(1000, None, Some(b"value"), &[]);
+        let at = bytes.len();
+        bytes.extend_from_slice(&builder.build());
+        patch(&mut bytes[at..], n as i64, epoch);
+    }
+    let found = scan(&[(0, bytes)]);
+    let told: Vec<i64> = found.log.replay.iter().map(|summary| summary.base_offset).collect();
+    assert_eq!(told, [0, 2, 4]);
+}

@@ -2,11 +2,11 @@
 
 use super::world::{World, batch_of, check_disk, small_config, small_limits, try_boot};
 use crate::io::Durability::Durable;
-use crate::io::{IoError, Job};
+use crate::io::{IoError, Job, Op};
 use crate::store::direct::{can_write_direct, direct_buffer_bytes};
 use crate::store::ring::{JournalFile, Ring};
 use crate::store::segment::{Busy, Log};
-use crate::store::{BootError, Check, CheckConfig, CheckError, StoreLimits};
+use crate::store::{Boot, BootError, Check, CheckConfig, CheckError, StoreLimits};
 
 /// A world in which a log's segment has space for direct writes, and a commit of a small append is on its way.
 pub(in crate::store) fn in_commit(seed: u64) -> (World, u32) {
@@ -399,4 +399,34 @@ fn a_large_write_needs_space_for_itself_and_a_buffer_for_what_it_takes_along() {
     log.config.segment_bytes = log.open().end + 4999;
     assert!(!can_write_direct(log, commit, 5000, along as u64, now), "a roll falls into it");
     assert!(can_write_direct(log, commit - 1, 5000, along as u64, now), "not before a later commit");
+}
+
+#[test]
+fn of_the_last_large_write_just_what_was_written_is_looked_at() {
+    let (mut world, log) = in_commit(3);
+    append_large(&mut world, log);
+    world.finish_write("journal");
+    world.finish_write(".log");
+    world.finish_write("journal");
+    world.kill();
+    let batches = &world.logs[&log].batches;
+    let sizes = batches.iter().map(|batch| batch.bytes.len() as u64).collect::<Vec<_>>();
+    let (from, to) = (sizes[..3].iter().sum::<u64>() / 4096 * 4096, sizes.iter().sum::<u64>() / 4096 * 4096);
+    let looked = |op: &Op| match op {
+        Op::Read { file, at, len, .. } if file.path().ends_with(".log") => Some((*at, at + u64::from(*len))),
+        _ => None,
+    };
+    let (mut by_start, mut by_check) = (Vec::new(), Vec::new());
+    let mut disk = world.disk.clone();
+    let checked = Check::new(CheckConfig::default()).run(|op| {
+        by_check.extend(looked(&op));
+        disk.run(&op)
+    });
+    assert!(checked.is_ok_and(|report| report.findings.is_empty()));
+    let report = Boot::new(world.boot_config(1)).run(|op| {
+        by_start.extend(looked(&op));
+        world.disk.run(&op)
+    });
+    assert!(report.is_ok());
+    assert_eq!((by_start[0], by_check[0]), ((from, to), (from, to)));
 }

@@ -1,19 +1,25 @@
 //! What a check finds of one log and of whole directories, and what it repairs.
 
+use super::checks::newest;
 use super::disk::Disk;
-use super::world::{World, boot, boot_config, check_disk, run_check, small_config, small_limits};
+use super::world::{World, boot, boot_config, check_disk, run_check, small_config, small_limits, try_boot};
 use crate::io::Durability::Durable;
 use crate::io::{FileId, IoError, Job, Op, OpOk, OpResult, SegmentFile};
-use crate::store::{Check, CheckConfig, CheckError, CheckReport, Finding, LogConfig, Severity};
+use crate::store::{BootError, Check, CheckConfig, CheckError, CheckReport, Finding, LogConfig, Severity};
 
 const LOG: &str = "topic1-0/00000000000000000000.log";
 
 /// A log with closed segments and an open one.
 fn running() -> World {
+    running_with(0)
+}
+
+/// The same, with records so many milliseconds apart.
+fn running_with(apart_ms: i64) -> World {
     let mut world = World::new(3, small_limits(), LogConfig { index_interval_bytes: 8192, ..small_config() });
     let log = world.create();
-    for _ in 0..70 {
-        world.append(log, 3000, Durable);
+    for n in 0..70 {
+        world.append_at(log, 3000, Durable, 1_700_000_000_000 + n * apart_ms);
         world.settle();
     }
     world
@@ -127,23 +133,29 @@ fn a_file_that_cannot_be_read_is_lost_and_the_check_goes_on() {
     assert_eq!(report.logs.len(), 1);
 }
 
+/// Of an open segment a stop may have written one more time entry than its index has when it is made anew.
 #[test]
 fn index_files_are_repaired_only_when_that_is_asked_for() {
-    let mut world = running();
-    world.stop();
-    world.kill();
-    let paths: Vec<String> = world.disk.paths().into_iter().filter(|path| path.ends_with(".index")).collect();
-    assert_eq!(paths.len(), 3, "{paths:?}");
-    let content = |disk: &Disk| paths.iter().map(|path| disk.file(path).expect("listed").to_vec()).collect::<Vec<_>>();
-    let before = content(&world.disk);
-    paths.iter().for_each(|path| world.disk.flip(path, 7, 0x55));
-    let spoilt = content(&world.disk);
-    let report = check_disk(&mut world.disk, false);
-    assert_eq!(told(&report).len(), paths.len(), "{:#?}", report.findings);
-    assert!(report.findings.iter().all(|finding| !finding.repaired) && content(&world.disk) == spoilt);
-    let report = check_disk(&mut world.disk, true);
-    assert!(told(&report).iter().all(|finding| finding.repaired), "{:#?}", report.findings);
-    assert!(content(&world.disk) == before, "the closed segments' and the open one's");
+    for (apart_ms, with_open) in [(0, true), (1000, false)] {
+        let mut world = running_with(apart_ms);
+        world.stop();
+        world.kill();
+        let mut paths: Vec<String> = world.disk.paths().into_iter().filter(|path| path.ends_with(".index")).collect();
+        assert_eq!(paths.len(), 3, "{paths:?}");
+        paths.truncate(if with_open { 3 } else { 2 });
+        let all: Vec<String> = world.disk.paths().into_iter().filter(|path| path.ends_with("index")).collect();
+        let content =
+            |disk: &Disk| all.iter().map(|path| disk.file(path).expect("listed").to_vec()).collect::<Vec<_>>();
+        let before = content(&world.disk);
+        paths.iter().for_each(|path| world.disk.flip(path, 7, 0x55));
+        let spoilt = content(&world.disk);
+        let report = check_disk(&mut world.disk, false);
+        assert_eq!(told(&report).len(), paths.len(), "{:#?}", report.findings);
+        assert!(report.findings.iter().all(|finding| !finding.repaired) && content(&world.disk) == spoilt);
+        let report = check_disk(&mut world.disk, true);
+        assert!(told(&report).iter().all(|finding| finding.repaired), "{:#?}", report.findings);
+        assert!(content(&world.disk) == before, "records {apart_ms} ms apart");
+    }
 }
 
 #[test]
@@ -244,11 +256,59 @@ fn bug_ours_a_damage_at_the_front_of_a_journal_file_is_told_of_that_file() {
             let mut disk = world.disk.clone();
             disk.flip(&path, 20, 1);
             let report = check_disk(&mut disk, false);
+            let started = try_boot(&mut disk, world.boot_config(1));
+            assert_eq!(started.is_err(), !told(&report).is_empty());
+            if let Err(BootError::Journal { path: told, at, .. }) = &started {
+                assert_eq!((told, *at), (&path, 0), "{started:?}");
+            }
             for finding in told(&report) {
+                assert!(
+                    finding.what.starts_with("commit ") && finding.what.ends_with("are about topic1-0"),
+                    "{finding:?}"
+                );
                 assert_eq!((finding.path.as_str(), finding.at), (path.as_str(), Some(0)), "{finding:?}");
                 found += 1;
             }
         }
     }
     assert!(found > 0, "what the test is about");
+}
+
+/// What the checkpoint knows to be committed is not there, and nothing behind it either.
+#[test]
+fn a_journal_that_ends_before_the_last_commit_that_was_acknowledged_is_damaged() {
+    let mut world = filled();
+    let (_, image) = newest(&world.disk);
+    let replay = image.replay.expect("some of it is needed");
+    assert!(replay.seq + 1 < image.meta.committed);
+    for path in world.disk.paths().into_iter().filter(|path| path.contains("journal-")) {
+        let keep = if path.ends_with(&format!("{:05}", replay.file)) { 4096 } else { 0 };
+        let bytes = world.disk.file(&path).expect("listed").len();
+        (keep..bytes).for_each(|at| {
+            let bits = world.disk.file(&path).expect("listed")[at];
+            if bits != 0 {
+                world.disk.flip(&path, at, bits);
+            }
+        });
+    }
+    let report = check_disk(&mut world.disk.clone(), false);
+    assert_eq!(told(&report).len(), 1, "{:#?}", report.findings);
+    let config = world.boot_config(1);
+    assert!(matches!(try_boot(&mut world.disk, config), Err(BootError::Journal { .. })));
+}
+
+#[test]
+fn an_open_segment_s_index_that_would_get_another_size_is_left_alone() {
+    let mut world = running();
+    let key = world.logs[&1].key;
+    world.store.configure(key, LogConfig { index_interval_bytes: 1024, ..small_config() });
+    world.stop();
+    world.kill();
+    let open = world.disk.paths().into_iter().rfind(|path| path.ends_with(".index")).expect("three");
+    world.disk.flip(&open, 7, 0x55);
+    let before = world.disk.file(&open).expect("listed").to_vec();
+    let report = check_disk(&mut world.disk, true);
+    let [finding] = told(&report)[..] else { panic!("{:#?}", report.findings) };
+    assert!(finding.path == open && !finding.repaired, "{finding:?}");
+    assert!(world.disk.file(&open).expect("listed") == before);
 }

@@ -97,7 +97,7 @@ fn a_cut_leaves_the_checkpoint_that_it_began_with() {
 }
 
 /// The slot of the newest checkpoint, and its image.
-fn newest(disk: &Disk) -> (usize, CheckpointImage) {
+pub(super) fn newest(disk: &Disk) -> (usize, CheckpointImage) {
     let image =
         |slot: usize| match disk.file(&format!(".coretide/shard-0/checkpoint-{slot}")).map(CheckpointImage::decode) {
             Some(Decoded::Good(image)) => Some((slot, *image)),
