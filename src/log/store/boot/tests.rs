@@ -333,7 +333,7 @@ fn a_start_writes_over_the_older_of_the_two_boot_files() {
 
 #[test]
 fn what_was_replayed_is_destaged_when_it_is_too_much_for_memory() {
-    for (bytes, is_destaged) in [(PENDING_MAX_BYTES, false), (PENDING_MAX_BYTES + 1, true)] {
+    for (bytes, is_destaged) in [(64 << 20, false), ((64 << 20) + 1, true)] {
         let limits = small_limits();
         let owner = Arc::new(|_: TopicPartition, _: u16| 0);
         let mut boot = Boot::new(BootConfig { shards: 1, owner, random: 7, limits, vital: None });

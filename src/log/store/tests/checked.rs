@@ -274,6 +274,41 @@ fn bug_ours_a_damage_at_the_front_of_a_journal_file_is_told_of_that_file() {
     assert!(found > 0, "what the test is about");
 }
 
+/// A file that the chain does not need has lost its front as well: nothing is missing there.
+#[test]
+fn a_damage_within_a_journal_file_is_told_of_that_file_whatever_another_one_begins_with() {
+    let mut world = World::new(6, small_limits(), small_config());
+    let log = world.create();
+    for _ in 0..50 {
+        world.append(log, 3000, Durable);
+        world.settle();
+    }
+    world.kill();
+    let paths: Vec<String> = world.disk.paths().into_iter().filter(|path| path.contains("journal-")).collect();
+    let mut found = 0;
+    for path in &paths {
+        for at in (4096..world.disk.file(path).expect("listed").len()).step_by(4096) {
+            for other in paths.iter().filter(|other| *other != path) {
+                let mut disk = world.disk.clone();
+                disk.flip(path, at + 20, 1);
+                disk.flip(other, 20, 1);
+                let report = check_disk(&mut disk, false);
+                let Err(BootError::Journal { path: broken, at: broken_at, .. }) =
+                    try_boot(&mut disk, world.boot_config(1))
+                else {
+                    continue;
+                };
+                if (&broken, broken_at) == (path, at as u64) {
+                    let [finding] = told(&report)[..] else { panic!("{:#?}", report.findings) };
+                    assert_eq!((&finding.path, finding.at), (path, Some(at as u64)), "{other}: {finding:?}");
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found > 0, "what the test is about");
+}
+
 /// What the checkpoint knows to be committed is not there, and nothing behind it either.
 #[test]
 fn a_journal_that_ends_before_the_last_commit_that_was_acknowledged_is_damaged() {
@@ -281,8 +316,9 @@ fn a_journal_that_ends_before_the_last_commit_that_was_acknowledged_is_damaged()
     let (_, image) = newest(&world.disk);
     let replay = image.replay.expect("some of it is needed");
     assert!(replay.seq + 1 < image.meta.committed);
+    let ends_in = FileId::Journal { shard: 0, no: replay.file }.path();
     for path in world.disk.paths().into_iter().filter(|path| path.contains("journal-")) {
-        let keep = if path.ends_with(&format!("{:05}", replay.file)) { 4096 } else { 0 };
+        let keep = if path == ends_in { 4096 } else { 0 };
         let bytes = world.disk.file(&path).expect("listed").len();
         (keep..bytes).for_each(|at| {
             let bits = world.disk.file(&path).expect("listed")[at];
@@ -292,9 +328,11 @@ fn a_journal_that_ends_before_the_last_commit_that_was_acknowledged_is_damaged()
         });
     }
     let report = check_disk(&mut world.disk.clone(), false);
-    assert_eq!(told(&report).len(), 1, "{:#?}", report.findings);
+    let [finding] = told(&report)[..] else { panic!("{:#?}", report.findings) };
+    assert_eq!((finding.path.as_str(), finding.at), (ends_in.as_str(), Some(4096)), "{finding:?}");
     let config = world.boot_config(1);
-    assert!(matches!(try_boot(&mut world.disk, config), Err(BootError::Journal { .. })));
+    let Err(BootError::Journal { path, at, .. }) = try_boot(&mut world.disk, config) else { panic!("it is damaged") };
+    assert_eq!((path, at), (ends_in, 4096));
 }
 
 #[test]
