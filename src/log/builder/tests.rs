@@ -44,6 +44,15 @@ proptest! {
 }
 
 #[test]
+fn a_batch_of_no_producer_has_minus_one_for_all_that_it_does_not_say() {
+    let mut builder = BatchBuilder::new(Compression::default());
+    builder.push(42, None, None, &[]);
+    let header = peek_header(&builder.build()).unwrap();
+    assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (-1, -1, -1));
+    assert!(!header.has_producer_id());
+}
+
+#[test]
 fn a_control_batch_says_so() {
     let mut builder = BatchBuilder::new(Compression::default()).producer(5, 1, -1).transactional().control();
     builder.push(42, Some(&[0, 0, 0, 1]), Some(&[0, 0, 0, 0, 0, 9]), &[]);

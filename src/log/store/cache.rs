@@ -189,4 +189,18 @@ mod tests {
         assert_eq!(pools.class(10 * largest).buffer_bytes(), largest);
         assert!(pools.take(largest + 1).capacity() > largest);
     }
+
+    /// A buffer that was used before still has its bytes; a new one has zeros.
+    #[test]
+    fn free_buffers_are_kept_up_to_16_mib_of_all_classes_together() {
+        let pools = Pools::new();
+        let mib = 1 << 20;
+        let take = || (0..20).map(|n| pools.take(if n < 12 { mib } else { 2 * mib })).collect::<Vec<_>>();
+        let mut buffers = take();
+        buffers.iter_mut().for_each(|buffer| buffer.whole_mut()[0] = 7);
+        drop(buffers);
+        let kept: usize =
+            take().iter_mut().map(|buffer| if buffer.whole_mut()[0] == 7 { buffer.capacity() } else { 0 }).sum();
+        assert_eq!(kept, 16 * mib);
+    }
 }
