@@ -66,7 +66,7 @@ fn scenario(context: &Context, args: &RunArgs) -> Result<(), LabError> {
 fn compared(context: &Context, args: &CompareArgs) -> Result<(), LabError> {
     let scenario = args.base.scenario()?;
     let out = args.base.change.out.as_deref();
-    can_be_written(out)?;
+    result_can_be_written(out)?;
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
     compare::check_pairs(args.pairs)?;
@@ -99,7 +99,7 @@ fn swept(context: &Context, args: &SweepArgs) -> Result<(), LabError> {
     let scenario = args.base.scenario()?;
     let axes = args.axes()?;
     let out = args.base.change.out.as_deref();
-    can_be_written(out)?;
+    result_can_be_written(out)?;
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
     let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
@@ -116,7 +116,7 @@ fn swept(context: &Context, args: &SweepArgs) -> Result<(), LabError> {
 fn searched(context: &Context, args: &KneeArgs) -> Result<(), LabError> {
     let (scenario, search) = (args.base.scenario()?, args.search()?);
     let out = args.base.change.out.as_deref();
-    can_be_written(out)?;
+    result_can_be_written(out)?;
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
     let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
@@ -165,7 +165,7 @@ fn end(
 
 /// One run of one scenario on the broker of the command line.
 fn one(context: &Context, scenario: &Scenario, out: Option<&Path>) -> Result<(), LabError> {
-    can_be_written(out)?;
+    result_can_be_written(out)?;
     let stop = stop_on_signals()?;
     let started_at_ms = now_ms();
     let broker = cluster::describe(&context.bootstrap, None, &scenario.topic)?;
@@ -219,8 +219,8 @@ pub fn result_file(
     }
 }
 
-/// Fails before anything is measured if the result could not be written. Leaves what is there, and nothing where nothing is.
-pub fn can_be_written(out: Option<&Path>) -> Result<(), LabError> {
+/// Fails before anything is measured if the result could not be written, or is named like a page.
+pub fn result_can_be_written(out: Option<&Path>) -> Result<(), LabError> {
     let Some(path) = out else { return Ok(()) };
     if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("html")) {
         return Err(LabError::Usage(format!(
@@ -228,6 +228,11 @@ pub fn can_be_written(out: Option<&Path>) -> Result<(), LabError> {
             path.display()
         )));
     }
+    can_be_written(path)
+}
+
+/// Fails if this file could not be written. Leaves what is there, and nothing where nothing is.
+pub fn can_be_written(path: &Path) -> Result<(), LabError> {
     let fresh = !path.exists();
     let tried = std::fs::OpenOptions::new().create(true).append(true).open(path).map(drop);
     tried
@@ -267,13 +272,14 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let (fresh, old) = (folder.join("fresh.json"), folder.join("old.json"));
         std::fs::write(&old, "kept").unwrap();
-        can_be_written(Some(&fresh)).unwrap();
-        can_be_written(Some(&old)).unwrap();
+        result_can_be_written(Some(&fresh)).unwrap();
+        can_be_written(&folder.join("page.html")).unwrap();
+        can_be_written(&old).unwrap();
         assert!(!fresh.exists());
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "kept");
-        let page = can_be_written(Some(&folder.join("page.html"))).unwrap_err();
+        let page = result_can_be_written(Some(&folder.join("page.html"))).unwrap_err();
         assert!(page.to_string().contains("the result is JSON"), "{page}");
-        let refused = can_be_written(Some(&folder.join("none/x.json"))).unwrap_err();
+        let refused = result_can_be_written(Some(&folder.join("none/x.json"))).unwrap_err();
         assert!(matches!(&refused, LabError::Usage(why) if why.contains("none/x.json")), "{refused}");
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -60,7 +60,7 @@ pub struct ReportArgs {
 
 /// Measures, and keeps result and page after each row.
 pub fn versus(context: &Context, args: &VersusArgs) -> Result<(), LabError> {
-    can_be_written(Some(&args.html))?;
+    can_be_written(&args.html)?;
     let stop = stop_on_signals()?;
     let name = args.versus.out.display().to_string();
     let mut last = None;

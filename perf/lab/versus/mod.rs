@@ -17,7 +17,7 @@ pub use sides::{PROFILES, Profile};
 pub use table::{Aims, CodecCost, Pairing, RawRatio, RawRow, RawSide, RawTable, RawTurn, Reached, RowKind, figures};
 
 use crate::bench::INTERRUPTED;
-use crate::lab::commands::can_be_written;
+use crate::lab::commands::result_can_be_written;
 use crate::lab::error::LabError;
 use crate::lab::kafka;
 use crate::lab::machine::Machine;
@@ -172,7 +172,7 @@ fn checked(options: &Options) -> Result<Vec<&'static Row>, LabError> {
             return refuse(format!("{flag}: {value} is not {least} to 1000000"));
         }
     }
-    can_be_written(Some(&options.out))?;
+    result_can_be_written(Some(&options.out))?;
     for name in FOLDERS {
         let folder = options.data.join(name);
         if folder.exists() {

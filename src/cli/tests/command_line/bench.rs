@@ -189,3 +189,11 @@ fn what_cannot_be_measured_is_said_before() {
     assert!(words.contains("/no/such/folder"), "{words}");
     assert!(run("127.0.0.1:1", "bench produce --linger 5", "").failed(2).contains("--linger-ms"));
 }
+
+#[test]
+fn versus_takes_its_own_names_for_result_and_page_and_refuses_a_result_named_like_a_page() {
+    let ended = run("127.0.0.1:1", "bench versus 127.0.0.1:1 --pairs 0", "");
+    assert!(ended.code != 0 && ended.stderr.contains("--pairs"), "{ended:?}");
+    let ended = run("127.0.0.1:1", "bench versus 127.0.0.1:1 --out x.html", "");
+    assert!(ended.code != 0 && ended.stderr.contains("the result is JSON"), "{ended:?}");
+}
