@@ -112,9 +112,7 @@ impl FrameMemory {
         if in_use > 0 && in_use.saturating_add(bytes) > self.limit / 2 {
             return None;
         }
-        let [medium, large] = &self.pools;
-        let pool = if bytes <= MEDIUM_BUFFER_BYTES { medium } else { large };
-        let buffer = pool.take(bytes);
+        let buffer = BufPool::fitting(&self.pools, bytes).take(bytes);
         let in_use = &self.in_use[class as usize];
         in_use.fetch_add(buffer.capacity(), Ordering::Relaxed);
         Some(Counted { buffer, in_use: Arc::clone(in_use) })

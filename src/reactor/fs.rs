@@ -321,8 +321,7 @@ impl Disk {
         let skip = (at - from) as usize;
         let len = readable(&file, at, len)?;
         let wanted = blocks_up(skip + len);
-        let [small, large] = &self.buffers;
-        let mut buffer = if wanted <= small.buffer_bytes() { small.take(wanted) } else { large.take(wanted) };
+        let mut buffer = BufPool::fitting(&self.buffers, wanted).take(wanted);
         let filled = self.read_direct(&file, &mut buffer.whole_mut()[..wanted], from)?;
         buffer.set_len(filled);
         let end = filled.min(skip + len);

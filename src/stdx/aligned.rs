@@ -247,6 +247,12 @@ impl BufPool {
         })
     }
 
+    /// The first of these pools, the smallest sizes first, whose buffers hold `bytes`; the last one, where none do.
+    pub fn fitting(pools: &[BufPool], bytes: usize) -> &BufPool {
+        let fits = pools.iter().find(|pool| bytes <= pool.buffer_bytes);
+        fits.or(pools.last()).expect("a choice of pools is not empty")
+    }
+
     /// The size of its buffers.
     pub fn buffer_bytes(&self) -> usize {
         self.buffer_bytes
@@ -342,6 +348,13 @@ mod tests {
         drop((smaller, gone));
         assert_eq!(kept(), [4, 2, 0]);
         assert_eq!(pools.iter().map(BufPool::buffer_bytes).collect::<Vec<_>>(), [4096, 8192, 16_384]);
+    }
+
+    #[test]
+    fn the_fitting_pool_is_the_smallest_that_is_large_enough() {
+        let pools = BufPool::family([4096, 8192], 8192);
+        let fitting = [0, 4096, 4097, 8192, 8193].map(|bytes| BufPool::fitting(&pools, bytes).buffer_bytes());
+        assert_eq!(fitting, [4096, 4096, 8192, 8192, 8192]);
     }
 
     #[test]
