@@ -19,6 +19,9 @@ const LAZY_FROM_BYTES: usize = 256 * 1024;
 /// The alignment up to which the allocator has zeroed memory of its own.
 const LAZY_ALIGN_BYTES: usize = 16;
 
+/// So many times its limit a shelf hands out until it looks at what lay there unused all that time.
+const REVIEW_TIMES: usize = 64;
+
 /// Rounds up to whole blocks.
 pub const fn blocks_up(bytes: usize) -> usize {
     bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
@@ -155,7 +158,7 @@ impl Drop for AlignedBuf {
 }
 
 /// Where free buffers of some sizes lie. All sizes share one limit, so that what one load made use of goes when another
-/// load wants others.
+/// load wants others; and what was needed once, at a peak, goes when it has lain unused for long.
 struct Shelf {
     keep_bytes: usize,
     state: Mutex<Free>,
@@ -167,21 +170,46 @@ struct Free {
     bytes: usize,
     /// How often a buffer was asked for.
     takes: u64,
+    /// Bytes handed out since the last review.
+    taken_bytes: usize,
 }
 
 #[derive(Default)]
 struct FreeSize {
+    /// The last one is taken first, so that unused ones lie at the front.
     buffers: Vec<AlignedBuf>,
     last_take: u64,
+    /// The fewest that lay here at any moment since the last review.
+    fewest: usize,
+}
+
+impl FreeSize {
+    fn pop(&mut self) -> Option<AlignedBuf> {
+        let buffer = self.buffers.pop();
+        self.fewest = self.fewest.min(self.buffers.len());
+        buffer
+    }
 }
 
 impl Free {
     /// One of the size that was not asked for since longest.
     fn give_up(&mut self) -> Option<AlignedBuf> {
         let used = self.sizes.iter_mut().filter(|size| !size.buffers.is_empty());
-        let buffer = used.min_by_key(|size| size.last_take)?.buffers.pop()?;
+        let buffer = used.min_by_key(|size| size.last_take)?.pop()?;
         self.bytes -= buffer.capacity;
         Some(buffer)
+    }
+
+    /// Takes out what nobody needed since the last review.
+    fn review(&mut self) -> Vec<AlignedBuf> {
+        self.taken_bytes = 0;
+        let mut unused = Vec::new();
+        for size in &mut self.sizes {
+            unused.extend(size.buffers.drain(..size.fewest));
+            size.fewest = size.buffers.len();
+        }
+        self.bytes -= unused.iter().map(AlignedBuf::capacity).sum::<usize>();
+        unused
     }
 }
 
@@ -208,9 +236,15 @@ impl Shelf {
         let takes = free.takes;
         let of_size = &mut free.sizes[size];
         of_size.last_take = takes;
-        let buffer = of_size.buffers.pop()?;
-        free.bytes -= buffer.capacity;
-        Some(buffer)
+        let buffer = of_size.pop();
+        let bytes = buffer.as_ref().map_or(0, AlignedBuf::capacity);
+        free.bytes -= bytes;
+        free.taken_bytes += bytes;
+        let is_due = free.taken_bytes >= self.keep_bytes.saturating_mul(REVIEW_TIMES);
+        let unused = if is_due { free.review() } else { Vec::new() };
+        drop(free);
+        drop(unused);
+        buffer
     }
 }
 
@@ -348,6 +382,31 @@ mod tests {
         drop((smaller, gone));
         assert_eq!(kept(), [4, 2, 0]);
         assert_eq!(pools.iter().map(BufPool::buffer_bytes).collect::<Vec<_>>(), [4096, 8192, 16_384]);
+    }
+
+    #[test]
+    fn what_was_needed_once_goes_when_it_has_lain_unused_for_long() {
+        let [small, large] = BufPool::family([4096, 8192], 10 * 8192);
+        let taken = |pool: &BufPool, count: usize| -> Vec<AlignedBuf> { (0..count).map(|_| pool.take(1)).collect() };
+        let kept = || {
+            let free = small.shelf.lock();
+            let sizes: Vec<usize> = free.sizes.iter().map(|size| size.buffers.len()).collect();
+            assert_eq!(free.bytes, sizes[0] * 4096 + sizes[1] * 8192);
+            sizes
+        };
+        drop((taken(&small, 8), taken(&large, 6)));
+        assert_eq!(kept(), [8, 6]);
+        let steps = 64 * 10 / 2;
+        let used_for = |steps: usize| (0..steps).for_each(|_| drop((taken(&small, 2), taken(&large, 1))));
+        used_for(steps);
+        assert_eq!(kept(), [8, 6], "the peak itself is part of what was looked at");
+        used_for(steps + 1);
+        assert_eq!(kept(), [2, 1]);
+        let peak = taken(&small, 7);
+        used_for(10);
+        drop(peak);
+        used_for(steps);
+        assert_eq!(kept(), [9, 1], "used since the last look");
     }
 
     #[test]
