@@ -32,10 +32,20 @@ pub enum CompressionType {
     Zstd,
 }
 
+/// `coretide.compressed.check`: what is looked at of a batch that arrives compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressedCheck {
+    /// Every record, as Kafka does.
+    Records,
+    /// Checksum and header, where they suffice.
+    Header,
+}
+
 /// The effective values for one topic: its own, else the broker's, else the default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     pub cleanup_policy: CleanupPolicy,
+    pub compressed_check: CompressedCheck,
     pub compression_type: CompressionType,
     pub compression_gzip_level: i32,
     pub compression_lz4_level: i32,
@@ -65,6 +75,7 @@ impl Default for TopicConfig {
     fn default() -> TopicConfig {
         TopicConfig {
             cleanup_policy: CleanupPolicy { delete: true, compact: false },
+            compressed_check: CompressedCheck::Records,
             compression_type: CompressionType::Producer,
             compression_gzip_level: -1,
             compression_lz4_level: 9,

@@ -326,8 +326,8 @@ fn what_codecs_cost_is_told_against_plain_batches_of_the_same_rounds() {
     assert!((zstd.per_unpacked_gb.ratio - 0.3).abs() < 1e-9 && zstd.unpacked == 5.0, "{zstd:?}");
     assert_eq!(
         costs.len(),
-        3 * 2,
-        "lz4, zstd and gzip on both sides of the first comparison, and plain is what they are told by"
+        4 * 2,
+        "lz4, zstd, gzip, and lz4 by header only on both sides of the first comparison, and plain is what they are told by"
     );
     let plain = table.rows.iter_mut().find(|row| row.name == PLAIN).unwrap();
     plain.turns[0][1].cpu_secs = None;

@@ -521,7 +521,7 @@ mod tests {
         let has = |of: fn(&Load) -> bool| lap.iter().any(|row| of(&row.load));
         assert!(has(|load| matches!(load, Load::Fetch { .. })) && has(|load| matches!(load, Load::EndToEnd { .. })));
         assert!(has(|load| matches!(load, Load::Closed { records: 1, .. })));
-        assert_eq!(lap.iter().filter(|row| row.codec().is_some()).count(), 4);
+        assert_eq!(lap.iter().filter(|row| row.codec().is_some()).count(), 5);
     }
 
     #[test]

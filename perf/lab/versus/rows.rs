@@ -33,6 +33,9 @@ pub const PLAIN: &str = "compression none, batches of 16 KiB";
 const PACKED_BYTES: usize = 16_384;
 const PACKED_SHAPE: [usize; 2] = [4, 4];
 const PACKED_PARTITIONS: i32 = 16;
+/// Our broker takes compressed batches on checksum and header, where a topic says so; Kafka always unpacks them.
+const BY_HEADER: &str = "coretide.compressed.check=header";
+const BY_HEADER_SAID: &str = "unequal: our broker does not look into the batches (coretide.compressed.check=header); ";
 /// The first so many rounds have the brief rows.
 const BRIEF_ROUNDS: usize = 3;
 /// Of the seconds of a turn, what those of a brief row take.
@@ -43,8 +46,9 @@ const BRIEF_SHARE: f64 = 0.375;
 pub enum Load {
     /// Produce requests, as fast as the broker answers.
     Closed { conns: usize, depth: usize, records: usize, partitions: i32 },
-    /// Produce requests of compressed batches that are alike on the wire, as fast as the broker answers.
-    Packed { codec: Codec },
+    /// Produce requests of compressed batches that are alike on the wire, as fast as the broker answers. `by_header`: our
+    /// broker does not look into them.
+    Packed { codec: Codec, by_header: bool },
     /// Produce requests of one record each at fixed times over 16 connections.
     Open { rate: f64 },
     /// Records of 300 bytes at fixed times, and fetches that wait for them.
@@ -110,7 +114,7 @@ const fn once(name: &'static str, load: Load, to_reach: Bounds) -> Row {
 }
 
 const fn packed(name: &'static str, codec: Codec) -> Row {
-    once(name, Load::Packed { codec }, NONE)
+    once(name, Load::Packed { codec, by_header: false }, NONE)
 }
 
 const fn client(name: &'static str, library: Library, role: Role, settings: &'static [&'static str]) -> Row {
@@ -152,6 +156,7 @@ pub const ROWS: &[Row] = &[
     packed("compression lz4, batches of 16 KiB", Codec::Lz4),
     packed("compression zstd, batches of 16 KiB", Codec::Zstd),
     packed("compression gzip, batches of 16 KiB", Codec::Gzip),
+    once("compression lz4, ours by header only", Load::Packed { codec: Codec::Lz4, by_header: true }, NONE),
     once("fetch of cached 256 KiB batches, 1 MiB a piece", Load::Fetch { records: 256 }, CACHED),
     once("fetch of cached 1 KiB batches, 1 MiB a piece", Load::Fetch { records: 1 }, CACHED_SMALL),
     once("backlog that no cache holds, drained while producing", Load::Backlog, BACKLOG),
@@ -209,9 +214,14 @@ impl Row {
     /// The codec of its batches, where it is one of those that differ by it.
     pub fn codec(&self) -> Option<Codec> {
         match self.load {
-            Load::Packed { codec } => Some(codec),
+            Load::Packed { codec, .. } => Some(codec),
             _ => None,
         }
+    }
+
+    /// A config that its topic gets on our broker only.
+    pub fn own_topic_config(&self) -> Option<&'static str> {
+        matches!(self.load, Load::Packed { by_header: true, .. }).then_some(BY_HEADER)
     }
 
     /// The rate that it asks for; none for those that go as fast as they can.
@@ -271,11 +281,12 @@ impl Row {
                 "{produce}; {conns} connections, {depth} requests in flight on each; {records} records of {RECORD_BYTES} B \
                  a batch, {partitions} partitions"
             ),
-            Load::Packed { codec } => format!(
-                "Produce v7, acks=-1, one batch of one partition a request; JSON events of {} B, compressed with {codec} at its \
+            Load::Packed { codec, by_header } => format!(
+                "{}Produce v7, acks=-1, one batch of one partition a request; JSON events of {} B, compressed with {codec} at its \
                  default level, as many of them as make {PACKED_BYTES} B on the wire, so that each codec's broker takes in, writes and \
                  answers the same; {conns} connections, {depth} requests in flight on each, {PACKED_PARTITIONS} partitions; \
                  the first {BRIEF_ROUNDS} rounds only, turns of {BRIEF_SHARE} of the others' length",
+                if by_header { BY_HEADER_SAID } else { "" },
                 frames::EVENT_BYTES
             ),
             Load::Open { rate } => format!(
@@ -311,7 +322,7 @@ impl Row {
             Load::Closed { conns, depth, records, partitions } => {
                 produce::measure(&produced(target, conns, depth, records, partitions, None))
             }
-            Load::Packed { codec } => return packed_load(target, codec),
+            Load::Packed { codec, .. } => return packed_load(target, codec),
             Load::Open { rate } => produce::measure(&produced(target, 16, 1, 1, OPEN_PARTITIONS, Some(rate))),
             Load::EndToEnd { rate } => {
                 e2e::measure(&e2e::Options { target, partitions: E2E_PARTITIONS, record_bytes: E2E_RECORD_BYTES, rate })

@@ -2,7 +2,7 @@
 //! Must never touch: what is made of the figures.
 
 use super::rows::{Means, Measured, Row};
-use super::sides::Subject;
+use super::sides::{OURS, Subject};
 use super::table::{RawSide, RawTurn};
 use crate::admin::{create_topic, delete_topic};
 use crate::bench::Target;
@@ -57,7 +57,9 @@ impl Turn<'_> {
     pub fn run(&self, place: usize) -> Result<RawTurn, String> {
         let broker = &self.subject.broker;
         let topic = fresh_name("versus");
-        let configs: Vec<String> = self.side.topic_config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let own = self.row.own_topic_config().filter(|_| self.side.broker == OURS);
+        let of_side = self.side.topic_config.iter().map(|(key, value)| format!("{key}={value}"));
+        let configs: Vec<String> = of_side.chain(own.map(str::to_string)).collect();
         let said = |why: String| format!("{} ({}), {}: {why}", self.side.name, self.side.durability, self.row.name);
         // Nobody else's topic is measured, and none is deleted: one that is there already is an error.
         create_topic(&broker.address, &topic, self.row.partitions(), &configs).map_err(said)?;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use coretide_model::TopicConfig;
-use coretide_model::topic_config::TimestampType;
+use coretide_model::topic_config::{CompressedCheck, TimestampType};
 use proptest::prelude::*;
 
 use super::*;
@@ -445,4 +445,70 @@ fn a_hundred_rejected_records_are_named_and_the_others_only_refused() {
         assert_eq!(error.record_errors().len(), named);
         assert_eq!(error.record_errors()[named - 1].index, named as i32 - 1);
     }
+}
+
+/// A batch whose records no decompressor can read, with a good checksum.
+fn unreadable(change: impl FnOnce(&mut BatchHeader)) -> Vec<u8> {
+    let mut batch = one(Compression::of(Codec::Zstd));
+    batch[HEADER_BYTES..].fill(0xA5);
+    altered(batch, change)
+}
+
+fn by_header() -> ProduceRules {
+    ProduceRules { compressed_check: CompressedCheck::Header, ..rules() }
+}
+
+#[test]
+fn a_compressed_batch_is_let_in_on_its_header_where_the_topic_says_so() {
+    let batch = Bytes::from(unreadable(|_| ()));
+    assert_eq!(verify_produced(batch.clone(), &rules()).unwrap_err().fault(), BatchFault::Invalid);
+    let mut budget_bytes = 0;
+    let verified = Verifier::default().verify_within(&batch, &by_header(), &mut budget_bytes).unwrap().unwrap();
+    assert_eq!(verified.bytes().as_ptr(), batch.as_ptr());
+    assert_eq!((verified.max_timestamp(), verified.max_timestamp_offset_delta()), (NOW_MS, None));
+    let torn = altered(batch.to_vec(), |header| header.record_count = 2);
+    assert_eq!(verify(&torn, &by_header()).unwrap_err().fault(), BatchFault::Invalid);
+    let mut rotten = batch.to_vec();
+    rotten[HEADER_BYTES] ^= 1;
+    assert_eq!(verify(&rotten, &by_header()).unwrap_err().fault(), BatchFault::Corrupt);
+}
+
+#[test]
+fn the_append_time_needs_no_records() {
+    let rules = ProduceRules { timestamp_type: TimestampType::LogAppendTime, timestamp_after_max_ms: 0, ..by_header() };
+    let stamped = verify(&unreadable(|header| header.max_timestamp = NOW_MS + 5), &rules).unwrap();
+    assert_eq!(stamped.log_append_time_ms(), Some(NOW_MS));
+    assert_eq!(check_crc(stamped.bytes()).unwrap(), *stamped.header());
+}
+
+#[test]
+fn the_header_does_not_suffice_where_records_must_be_seen() {
+    let bounded = ProduceRules { timestamp_before_max_ms: 1000, timestamp_after_max_ms: 2000, ..by_header() };
+    let stamped = |base_ms: i64, max_ms: i64| {
+        unreadable(|header| (header.base_timestamp, header.max_timestamp) = (base_ms, max_ms))
+    };
+    for (base_ms, max_ms) in [(-1000, 2000), (0, 0)] {
+        assert!(verify(&stamped(NOW_MS + base_ms, NOW_MS + max_ms), &bounded).is_ok(), "{base_ms} to {max_ms}");
+    }
+    assert!(verify(&stamped(NO_TIMESTAMP, NO_TIMESTAMP), &bounded).is_ok(), "no timestamps at all");
+    let lz4 = Some(Compression::of(Codec::Lz4));
+    let empty = {
+        let mut batch = unreadable(|_| ());
+        batch.truncate(HEADER_BYTES);
+        altered(batch, |header| header.batch_len = (HEADER_BYTES - LENGTH_OVERHEAD_BYTES) as i32)
+    };
+    for (what, batch, rules) in [
+        ("keys", unreadable(|_| ()), ProduceRules { compacted: true, ..by_header() }),
+        ("another codec", unreadable(|_| ()), ProduceRules { target: lz4, ..by_header() }),
+        ("claims the append time", unreadable(|header| header.attributes |= ATTR_LOG_APPEND_TIME), by_header()),
+        ("too old", stamped(NOW_MS - 1001, NOW_MS), bounded),
+        ("too new", stamped(NOW_MS, NOW_MS + 2001), bounded),
+        ("ends before it begins", stamped(NOW_MS, NOW_MS - 1), bounded),
+        ("nothing there", empty, by_header()),
+        ("not compressed", of_raw(&[0xA5; 40], 1), by_header()),
+    ] {
+        assert!(verify(&batch, &rules).is_err(), "{what}");
+    }
+    let zstd = ProduceRules { target: Some(Compression::of(Codec::Zstd)), ..by_header() };
+    assert!(verify(&unreadable(|_| ()), &zstd).is_ok(), "the codec that it has");
 }

@@ -2,9 +2,11 @@
 //! config asks for. Who passes holds a [`VerifiedBatch`].
 //! Must never touch: offsets and leader epochs (given at the append), sequence checks (the partition's).
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use coretide_model::TopicConfig;
-use coretide_model::topic_config::TimestampType;
+use coretide_model::topic_config::{CompressedCheck, TimestampType};
 
 use super::error::{BatchError, RecordError, RecordReason};
 use super::{
@@ -39,6 +41,8 @@ pub struct ProduceRules {
     pub now_ms: i64,
     /// The codec to store with; none keeps the producer's.
     pub target: Option<Compression>,
+    /// `coretide.compressed.check`.
+    pub compressed_check: CompressedCheck,
 }
 
 impl ProduceRules {
@@ -53,6 +57,18 @@ impl ProduceRules {
             timestamp_after_max_ms: config.message_timestamp_after_max_ms,
             now_ms,
             target: Compression::from_config(config),
+            compressed_check: config.compressed_check,
+        }
+    }
+
+    /// The timestamps that producers may send, both ends included; beside them [`NO_TIMESTAMP`].
+    fn timestamps_ms(&self) -> RangeInclusive<i64> {
+        match self.timestamp_type {
+            TimestampType::LogAppendTime => i64::MIN..=i64::MAX,
+            TimestampType::CreateTime => {
+                let earliest_ms = self.now_ms.saturating_sub(self.timestamp_before_max_ms);
+                earliest_ms..=self.now_ms.saturating_add(self.timestamp_after_max_ms)
+            }
         }
     }
 }
@@ -100,13 +116,14 @@ impl VerifiedBatch {
         self.bytes.len()
     }
 
-    /// The largest timestamp, computed from the records; the append time under LogAppendTime.
+    /// The largest timestamp, computed from the records unless only the header was checked; the append time under
+    /// LogAppendTime.
     pub fn max_timestamp(&self) -> i64 {
         self.header.max_timestamp
     }
 
-    /// The offset delta of the first record with the largest timestamp; none when the batch came from disk and was
-    /// not walked.
+    /// The offset delta of the first record with the largest timestamp; none when the records were not walked: the batch
+    /// came from disk, or only its header was checked.
     pub fn max_timestamp_offset_delta(&self) -> Option<i32> {
         self.max_timestamp_delta
     }
@@ -135,7 +152,7 @@ pub struct Verifier {
 /// What the walk over the records found.
 struct Walked {
     max_timestamp: i64,
-    max_timestamp_delta: i32,
+    max_timestamp_delta: Option<i32>,
     offsets_in_order: bool,
 }
 
@@ -143,7 +160,8 @@ impl Verifier {
     /// Checks a produced batch in Kafka's order: one batch of format 2, base offset 0, size, checksum, structure, then
     /// every record. The bytes stay as they are unless the topic's timestamp type or codec, a wrong max timestamp, or
     /// wrong offset deltas make a rewrite necessary. Wrong deltas are renumbered, compressed or not: Kafka does so for
-    /// compressed batches and stores uncompressed ones as they are, which no consumer could make sense of.
+    /// compressed batches and stores uncompressed ones as they are, which no consumer could make sense of. Of compressed
+    /// ones the header may be all that is looked at ([`CompressedCheck::Header`]).
     pub fn verify_produced(&mut self, bytes: Bytes, rules: &ProduceRules) -> Result<VerifiedBatch, BatchError> {
         let verified = self.verify_within(&bytes, rules, &mut { u64::MAX })?;
         Ok(verified.expect("nothing unpacks to more than that"))
@@ -163,6 +181,11 @@ impl Verifier {
         if codec == Codec::None {
             let walked = walk(&bytes[HEADER_BYTES..], &header, rules)?;
             return finish(bytes, &bytes[HEADER_BYTES..], header, codec, walked, rules).map(Some);
+        }
+        if header_suffices(&header, bytes, codec, rules) {
+            let walked =
+                Walked { max_timestamp: header.max_timestamp, max_timestamp_delta: None, offsets_in_order: true };
+            return finish(bytes, &[], header, codec, walked, rules).map(Some);
         }
         let result = self.unpack(&bytes[HEADER_BYTES..], codec, rules, budget_bytes).and_then(|unpacked| {
             if !unpacked {
@@ -242,13 +265,28 @@ fn check_structure(header: &BatchHeader) -> Result<(), BatchError> {
     Ok(())
 }
 
+/// True for a compressed batch that its topic lets in on its header, where nothing in that makes it necessary to see the
+/// records: to refuse some of them by name, to find their keys, or to write them in another way.
+fn header_suffices(header: &BatchHeader, bytes: &[u8], codec: Codec, rules: &ProduceRules) -> bool {
+    let allowed_ms = rules.timestamps_ms();
+    rules.compressed_check == CompressedCheck::Header
+        && !rules.compacted
+        && rules.target.is_none_or(|target| target.codec == codec)
+        && header.timestamp_type() == TimestampType::CreateTime
+        && header.base_timestamp <= header.max_timestamp
+        && [header.base_timestamp, header.max_timestamp].iter().all(|&at_ms| is_allowed(at_ms, &allowed_ms))
+        && bytes.len() > HEADER_BYTES
+}
+
+fn is_allowed(timestamp_ms: i64, allowed_ms: &RangeInclusive<i64>) -> bool {
+    timestamp_ms == NO_TIMESTAMP || allowed_ms.contains(&timestamp_ms)
+}
+
 /// P3: every record.
 fn walk(plain: &[u8], header: &BatchHeader, rules: &ProduceRules) -> Result<Walked, BatchError> {
     let claims_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
-    let bounded = rules.timestamp_type == TimestampType::CreateTime;
-    let min_ms = rules.now_ms.saturating_sub(rules.timestamp_before_max_ms);
-    let max_ms = rules.now_ms.saturating_add(rules.timestamp_after_max_ms);
-    let mut walked = Walked { max_timestamp: NO_TIMESTAMP, max_timestamp_delta: 0, offsets_in_order: true };
+    let allowed_ms = rules.timestamps_ms();
+    let mut walked = Walked { max_timestamp: NO_TIMESTAMP, max_timestamp_delta: Some(0), offsets_in_order: true };
     let mut rejected = Vec::new();
     for (index, record) in RecordIter::new(plain, header.record_count).enumerate() {
         let record = record?;
@@ -258,15 +296,14 @@ fn walk(plain: &[u8], header: &BatchHeader, rules: &ProduceRules) -> Result<Walk
         walked.offsets_in_order &= record.offset_delta == index;
         if timestamp_ms > walked.max_timestamp {
             walked.max_timestamp = timestamp_ms;
-            walked.max_timestamp_delta = index;
+            walked.max_timestamp_delta = Some(index);
         }
-        let out_of_bounds = bounded && timestamp_ms != NO_TIMESTAMP && (timestamp_ms < min_ms || timestamp_ms > max_ms);
         let reason = if rules.compacted && record.key.is_none() {
             RecordReason::NullKey
         } else if claims_append_time {
             RecordReason::ClaimsLogAppendTime
-        } else if out_of_bounds {
-            RecordReason::Timestamp { timestamp_ms, min_ms, max_ms }
+        } else if !is_allowed(timestamp_ms, &allowed_ms) {
+            RecordReason::Timestamp { timestamp_ms, min_ms: *allowed_ms.start(), max_ms: *allowed_ms.end() }
         } else {
             continue;
         };
@@ -292,7 +329,7 @@ fn finish(
     if rules.timestamp_type == TimestampType::LogAppendTime {
         header.attributes |= ATTR_LOG_APPEND_TIME;
         header.max_timestamp = rules.now_ms;
-        max_timestamp_delta = 0;
+        max_timestamp_delta = Some(0);
     }
     let target = rules.target.filter(|target| target.codec != codec);
     let bytes = if target.is_some() || !walked.offsets_in_order {
@@ -305,7 +342,7 @@ fn finish(
     } else {
         bytes.clone()
     };
-    Ok(VerifiedBatch { bytes, header, max_timestamp_delta: Some(max_timestamp_delta) })
+    Ok(VerifiedBatch { bytes, header, max_timestamp_delta })
 }
 
 /// The batch with its records in another codec, renumbered if their offset deltas are wrong.

@@ -132,7 +132,7 @@ mod tests {
         let empty = ConfigMap::new();
         let layers = Layers { dynamic_broker: &empty, dynamic_default: &empty, statics: &statics };
         let all = topic(&map(&[("segment.bytes", "1048576")]), &layers);
-        assert_eq!(all.len(), 37);
+        assert_eq!(all.len(), 38);
         let segment = find(&all, "segment.bytes");
         assert_eq!((segment.value.as_deref(), segment.source), (Some("1048576"), Source::Topic));
         let names: Vec<_> = segment.synonyms.iter().map(|s| (s.name, s.source)).collect();

@@ -126,6 +126,7 @@ pub fn topic_synonyms(name: &str) -> Vec<Synonym> {
         "compression.lz4.level" => "compression.lz4.level",
         "compression.type" => "compression.type",
         "compression.zstd.level" => "compression.zstd.level",
+        "coretide.compressed.check" => "coretide.compressed.check",
         "delete.retention.ms" => "log.cleaner.delete.retention.ms",
         "file.delete.delay.ms" => "log.segment.delete.delay.ms",
         "flush.messages" => "log.flush.interval.messages",

@@ -5,7 +5,7 @@ use super::error::ConfigError;
 use super::key::{Scope, split_list};
 use super::layers::{ConfigMap, Layers, Source, topic_synonyms};
 use super::table;
-use crate::topic_config::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
+use crate::topic_config::{CleanupPolicy, CompressedCheck, CompressionType, TimestampType, TopicConfig};
 
 /// One topic key's effective value in its stored form and where it comes from; None for a key without any value.
 pub fn effective(overrides: &ConfigMap, layers: &Layers<'_>, name: &str) -> (Option<String>, Source) {
@@ -47,6 +47,10 @@ pub fn resolve(overrides: &ConfigMap, layers: &Layers<'_>) -> TopicConfig {
         cleanup_policy: CleanupPolicy {
             delete: policy.iter().any(|word| word == "delete"),
             compact: policy.iter().any(|word| word == "compact"),
+        },
+        compressed_check: match read.text("coretide.compressed.check").as_str() {
+            "header" => CompressedCheck::Header,
+            _ => CompressedCheck::Records,
         },
         compression_type: match read.text("compression.type").as_str() {
             "uncompressed" => CompressionType::Uncompressed,

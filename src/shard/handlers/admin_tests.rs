@@ -404,7 +404,7 @@ fn c6_describe_configs_of_a_topic() {
     rig.set(ResourceType::Broker, "", "message.max.bytes", "5000");
     for version in served(ApiKey::DescribeConfigs) {
         let result = describe_one(&rig, version, 2, "a", None);
-        assert_eq!((result.error_code, result.error_message.clone(), result.configs.len()), (0, None, 37));
+        assert_eq!((result.error_code, result.error_message.clone(), result.configs.len()), (0, None, 38));
         let get = |name: &str| result.configs.iter().find(|config| config.name == name).expect(name);
         let retention = get("retention.ms");
         assert_eq!((retention.value.as_deref(), retention.config_source, retention.read_only), (Some("77"), 1, false));

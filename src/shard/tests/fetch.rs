@@ -1,7 +1,9 @@
 //! Fetch: what is read, budgets, long polls, sessions; and ListOffsets with its kin.
 
 use bytes::Bytes;
-use coretide_log::batch::walk_batches;
+use coretide_log::batch::{HEADER_BYTES, crc_of, walk_batches};
+use coretide_log::builder::BatchBuilder;
+use coretide_log::codec::{Codec, Compression};
 use coretide_log::io::{FileId, Op, SegmentFile};
 use coretide_model::{ConnId, TopicId};
 use coretide_wire::messages::delete_records::{
@@ -690,4 +692,29 @@ fn answers_that_wait_for_a_slow_one_before_them_count_for_memory() {
     rig.release_io();
     assert_eq!(rig.waiting(conn), 201);
     assert_eq!(rig.shards[0].memory.used_bytes(), 0);
+}
+
+#[test]
+fn what_a_topic_took_on_its_header_is_served_as_it_came_and_found_by_time() {
+    let mut rig = Rig::new(2);
+    rig.create("t", 1, &[("coretide.compressed.check", "header")]);
+    let conn = rig.open(0);
+    let mut odd = BatchBuilder::new(Compression::of(Codec::Lz4));
+    (0..3).for_each(|n| odd.push(START_MS + 10 + n, None, Some(b"x"), &[]));
+    let mut odd = odd.build().to_vec();
+    odd[HEADER_BYTES..].fill(0xA5);
+    let crc = crc_of(&odd);
+    odd[17..21].copy_from_slice(&crc.to_be_bytes());
+    let odd = Bytes::from(odd);
+    for (records, base_offset) in [(odd.clone(), 0), (batch_at(START_MS + 20, &[b"a"]), 3)] {
+        let response: ProduceResponse = rig.call(conn, 9, &produce("t", -1, &[(0, records)]));
+        assert_eq!(produced(&response), [(0, 0, base_offset)]);
+    }
+    let response: FetchResponse = rig.call(conn, VERSION, &fetch("t", vec![part(0, 0)]));
+    let served = response.responses[0].partitions[0].records.clone().expect("records");
+    assert_eq!(served[HEADER_BYTES..odd.len()], odd[HEADER_BYTES..]);
+    let response: ListOffsetsResponse = rig.call(conn, 7, &list(&[(0, START_MS + 11)]));
+    assert_eq!(listed(&response), [(0, 0, START_MS + 12)]);
+    let response: ListOffsetsResponse = rig.call(conn, 7, &list(&[(0, START_MS + 13)]));
+    assert_eq!(listed(&response), [(0, 3, START_MS + 20)]);
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::index::{BadEntry, IndexCheck};
-use super::walk::{Lost, Walk};
+use super::walk::{Lost, Unreadable, Walk};
 use super::{CheckError, CheckReport, LogSeen, Severity, names};
 use crate::io::{Durability, FileId, Op, OpOk, OpResult, SegmentFile, Step};
 use crate::store::jobs::{data, index_file_ops, metadata_file, metadata_owner, metadata_text};
@@ -252,6 +252,9 @@ impl LogCheck {
         for lost in &reading.walk.lost {
             self.report_lost(&path, lost, report);
         }
+        if let Some(unreadable) = &reading.walk.unreadable {
+            report_unreadable(&path, unreadable, report);
+        }
         let next = self.report_index(&segment, &reading, report);
         self.segments.pop_front();
         next
@@ -320,6 +323,16 @@ impl Reading {
         let index = &mut self.index;
         self.walk.feed(bytes, |position, header| index.note(position, header));
     }
+}
+
+fn report_unreadable(path: &str, unreadable: &Unreadable, report: &mut CheckReport) {
+    let Unreadable { count, at, from_offset, what } = unreadable;
+    let batches = if *count == 1 { "batch" } else { "batches" };
+    let what =
+        format!("{count} compressed {batches} that no consumer can read, the first at offset {from_offset}: {what}");
+    let remedy = "the checksum is good, so a producer sent it like this and the topic looks at headers only \
+        (coretide.compressed.check); consumers must go on behind it";
+    report.add(Severity::Note, path.to_string(), Some(u64::from(*at)), what, remedy);
 }
 
 /// An absent index file is one without entries.

@@ -26,6 +26,20 @@ pub struct Lost {
     pub what: String,
 }
 
+/// Compressed batches with a good checksum that hold no records, or others than their headers say. A topic whose
+/// `coretide.compressed.check` is `header` takes what producers send in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub count: u64,
+    /// Where the first one begins.
+    pub at: u32,
+    /// Its first offset.
+    pub from_offset: i64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
 /// The walk. See the module.
 #[derive(Debug)]
 pub struct Walk {
@@ -40,6 +54,7 @@ pub struct Walk {
     decompressor: Decompressor,
     scratch: Vec<u8>,
     pub lost: Vec<Lost>,
+    pub unreadable: Option<Unreadable>,
     pub batches: u64,
     pub records: u64,
 }
@@ -63,6 +78,7 @@ impl Walk {
             decompressor: Decompressor::default(),
             scratch: Vec::new(),
             lost: Vec::new(),
+            unreadable: None,
             batches: 0,
             records: 0,
         }
@@ -125,18 +141,27 @@ impl Walk {
         if header.base_offset != self.expected {
             return Seen::Bad(format!("its offset is {}, but {} comes next", header.base_offset, self.expected));
         }
-        match self.check_records(&header) {
-            Ok(()) => Seen::Batch(header),
-            Err(what) => Seen::Bad(what),
+        if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
+            let BatchHeader { record_count, last_offset_delta, .. } = header;
+            return Seen::Bad(format!("{record_count} records and a last offset of {last_offset_delta}"));
         }
+        let codec = match header.codec() {
+            Ok(codec) => codec,
+            Err(error) => return Seen::Bad(error.to_string()),
+        };
+        match self.check_records(&header, codec) {
+            Err(what) if codec == Codec::None => return Seen::Bad(what),
+            Err(what) => {
+                let first = || Unreadable { count: 0, at: self.at, from_offset: header.base_offset, what };
+                self.unreadable.get_or_insert_with(first).count += 1;
+            }
+            Ok(()) => {}
+        }
+        Seen::Batch(header)
     }
 
     /// The records are as many as the header says, and at their offsets.
-    fn check_records(&mut self, header: &BatchHeader) -> Result<(), String> {
-        if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
-            return Err(format!("{} records and a last offset of {}", header.record_count, header.last_offset_delta));
-        }
-        let codec = header.codec().map_err(|error| error.to_string())?;
+    fn check_records(&mut self, header: &BatchHeader, codec: Codec) -> Result<(), String> {
         let bytes = &self.buffer[HEADER_BYTES..header.total_bytes()];
         let plain = if codec == Codec::None {
             bytes

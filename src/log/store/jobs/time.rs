@@ -11,6 +11,7 @@ use coretide_stdx::aligned::BLOCK_BYTES;
 use super::locate::{CHUNK_BYTES, ColdSource, Expect, Look, Search, SearchStep, look};
 use super::{Kind, ReadFailure, StoreJob, TimeDone, data};
 use crate::batch::{BatchHeader, peek_header};
+use crate::codec::Codec;
 use crate::io::{Op, OpResult, SegmentFile, Step};
 use crate::store::api::LogKey;
 use crate::store::index::{self, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES};
@@ -273,7 +274,6 @@ impl TimeJob {
         let source = &self.spec.segments[self.segment].source;
         let mut at = from;
         while let Some(rest) = bytes.get(at..) {
-            let corrupt = |_| source.corrupt(start + at as u32);
             let header = match look(rest, left - (at - from), self.expect) {
                 Look::Batch(header) => header,
                 Look::Cut => return Ok(Walked::To(at)),
@@ -288,13 +288,23 @@ impl TimeJob {
                     TimeTarget::AtLeast(timestamp) => find_by_timestamp(rest, timestamp, self.spec.from_offset),
                     TimeTarget::MaxOf(_) => max_timestamp_offset(rest),
                 };
-                if let Some(found) = found.map_err(corrupt)? {
-                    return Ok(Walked::Found(found));
+                match found {
+                    Ok(None) => {}
+                    Ok(Some(found)) => return Ok(Walked::Found(found)),
+                    Err(_) if header.codec() == Ok(Codec::None) => return Err(source.corrupt(start + at as u32)),
+                    Err(_) => return Ok(Walked::Found(self.by_header(&header))),
                 }
             }
             at += header.total_bytes();
         }
         Ok(Walked::To(bytes.len()))
+    }
+
+    /// What can be said of a batch whose checksum is good and whose records cannot be told apart, which a topic may take from
+    /// a producer (`coretide.compressed.check`): a consumer that begins there misses nothing.
+    fn by_header(&self, header: &BatchHeader) -> TimestampOffset {
+        let offset = header.base_offset.max(self.spec.from_offset);
+        TimestampOffset { offset, timestamp_ms: header.max_timestamp }
     }
 
     fn is_candidate(&self, header: &BatchHeader) -> bool {

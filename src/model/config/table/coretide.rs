@@ -1,4 +1,5 @@
-//! Our own broker keys. They start with `coretide.`; all of them are read at start only. Rows are sorted.
+//! Our own broker keys. They start with `coretide.`; those that are not defaults of topics are read at start only. Rows
+//! are sorted.
 //! Must not touch: parsing, resolution.
 
 use crate::config::key::Importance::{High, Low, Medium};
@@ -8,6 +9,8 @@ use crate::config::key::{Key, key};
 
 #[rustfmt::skip]
 pub(super) static KEYS: &[Key] = &[
+    key("coretide.compressed.check", String, Some("records"), OneOf(&["records", "header"]), Medium).dynamic()
+        .doc("Of compressed batches every record is checked, or only checksum and header, for topics without a setting of their own."),
     key("coretide.data.dir", String, Some("./data"), NonEmpty, High)
         .doc("Folder of all data, unless log.dirs or log.dir name another one."),
     key("coretide.destage.from.bytes", Long, Some("1048576"), Between(4096, 1073741824), Low)

@@ -54,7 +54,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     const SCOPES: [(Scope, usize); 4] =
-        [(Scope::Broker, 0), (Scope::Topic, 38), (Scope::Group, 27), (Scope::ClientMetrics, 3)];
+        [(Scope::Broker, 0), (Scope::Topic, 39), (Scope::Group, 27), (Scope::ClientMetrics, 3)];
 
     #[test]
     fn tables_are_sorted_and_every_row_is_found() {

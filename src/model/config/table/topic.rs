@@ -19,6 +19,8 @@ pub(super) static KEYS: &[Key] = &[
         .doc("Codec that the broker stores records in; producer keeps whatever the producer sent."),
     key("compression.zstd.level", Int, Some("3"), Between(-131072, 22), Medium)
         .doc("Level used when this topic's records are compressed again with zstd."),
+    key("coretide.compressed.check", String, Some("records"), OneOf(&["records", "header"]), Medium)
+        .doc("Of compressed batches every record is checked, as Kafka does, or only checksum and header, which costs no unpacking."),
     key("delete.retention.ms", Long, Some("86400000"), AtLeast(0), Medium)
         .doc("How long a delete marker stays readable in a compacted topic after its first cleaning."),
     key("errors.deadletterqueue.group.enable", Boolean, Some("false"), Any, Medium).unused()

@@ -106,9 +106,27 @@ fn a_batch_is_damaged_when_its_records_are_not_what_its_header_says() {
         let bad = [good[0].clone(), changed(good[1].clone(), change), good[2].clone()];
         assert_eq!(lost(&bad, BASE + 9), [(size, 2 * size, BASE + 3, BASE + 6)]);
     }
+}
+
+#[test]
+fn compressed_batches_that_no_consumer_can_read_are_told_apart_from_damaged_ones() {
+    let good = batches(3);
     let zipped = changed(batch(BASE + 3, Codec::Gzip), |batch| batch[61..].fill(0));
-    let bad = [good[0].clone(), zipped.clone(), good[2].clone()];
-    assert_eq!(lost(&bad, BASE + 9), [(size, size + zipped.len(), BASE + 3, BASE + 6)]);
+    let two = [good[0].clone(), zipped.clone(), changed(batch(BASE + 6, Codec::Zstd), |batch| batch[61..].fill(0))];
+    let bytes = two.concat();
+    let (walk, places) = walk_to(&bytes, 100, bytes.len(), BASE + 9);
+    assert_eq!((walk.batches, walk.lost.len(), places.len()), (3, 0, 3));
+    let seen = walk.unreadable.expect("some cannot be read");
+    assert_eq!((seen.count, seen.at as usize, seen.from_offset), (2, good[0].len(), BASE + 3));
+    assert!(!seen.what.is_empty());
+    let mut rotten = zipped.clone();
+    rotten[80] ^= 1;
+    let size = good[0].len();
+    let bad = [good[0].clone(), rotten, good[2].clone()];
+    assert_eq!(lost(&bad, BASE + 9), [(size, size + zipped.len(), BASE + 3, BASE + 6)], "its checksum is wrong");
+    let miscounted = changed(batch(BASE + 3, Codec::Gzip), |batch| batch[57..61].copy_from_slice(&2i32.to_be_bytes()));
+    let bad = [good[0].clone(), miscounted.clone(), good[2].clone()];
+    assert_eq!(lost(&bad, BASE + 9), [(size, size + miscounted.len(), BASE + 3, BASE + 6)], "no header says so");
 }
 
 /// What a search behind a damage must not take for the next batch: it would name other offsets as lost.

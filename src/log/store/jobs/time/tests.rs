@@ -292,3 +292,37 @@ fn a_damaged_batch_is_told_where_it_lies() {
         assert_eq!(corrupt(&done), at as u64, "good checksum: {with_good_checksum}");
     }
 }
+
+/// A batch of two records that nobody can tell apart any more, with a good checksum.
+fn unreadable(offset: i64, codec: Codec) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::of(codec));
+    (0..2).for_each(|n| builder.push(timestamp(offset - BASE + n), None, Some(&[7; 100]), &[]));
+    let mut batch = builder.build().to_vec();
+    batch[crate::batch::HEADER_BYTES..].fill(0xA5);
+    let crc = crate::batch::crc_of(&batch);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    patch(&mut batch, offset, 3);
+    batch
+}
+
+#[test]
+fn a_compressed_batch_that_nobody_can_read_is_found_by_its_header() {
+    let mut disk = Disk::default();
+    let mut segment = segment(&mut disk, BASE, (1, 0), &[], &[]);
+    let mut with = |codec| {
+        segment.source.tail = [unreadable(BASE + 1, codec), batch(BASE + 3, timestamp(3))].concat().into();
+        read(TimeTarget::AtLeast(timestamp(2)), vec![segment.clone()])
+    };
+    let packed = with(Codec::Zstd);
+    let (done, _) = run(&mut disk, packed.clone(), None);
+    let expected = TimestampOffset { offset: BASE + 1, timestamp_ms: timestamp(2) };
+    assert!(matches!(done.result, Ok(Some(found)) if found == expected), "{done:?}");
+    let (done, _) = run(&mut disk, TimeRead { from_offset: BASE + 2, ..packed.clone() }, None);
+    assert_eq!(found(&done).0, Some(BASE + 2));
+    let later = TimeRead { target: TimeTarget::AtLeast(timestamp(3)), ..packed.clone() };
+    assert_eq!(found(&run(&mut disk, later, None).0).0, Some(BASE + 3));
+    let (done, _) = run(&mut disk, TimeRead { target: TimeTarget::MaxOf(BASE + 2), ..packed }, None);
+    assert_eq!(found(&done).0, Some(BASE + 1));
+    let (done, _) = run(&mut disk, with(Codec::None), None);
+    assert_eq!(corrupt(&done), u64::from(size()), "nobody lets in a plain one like this");
+}
