@@ -418,7 +418,7 @@ fn c6_describe_configs_of_a_topic() {
     }
     let picked = describe_one(&rig, 4, 2, "a", Some(&["cleanup.policy", "no.such"]));
     assert_eq!(picked.configs.iter().map(|config| config.name.as_str()).collect::<Vec<_>>(), ["cleanup.policy"]);
-    assert_eq!(describe_one(&rig, 4, 2, "a", Some(&[])).configs.len(), 37);
+    assert_eq!(describe_one(&rig, 4, 2, "a", Some(&[])).configs.len(), 38);
 }
 
 #[test]
