@@ -14,7 +14,7 @@ pub const USAGE: &str = "usage: cargo x attack [--seconds N] [--short] [--list] 
 
 /// Builds the broker and the attacks in release form, and runs those asked for.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     let target = root.join("target");
     let run = |program: &Path, arguments: &[&str]| {
         let status = Command::new(program).args(arguments).current_dir(root).status();

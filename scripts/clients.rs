@@ -90,7 +90,7 @@ enum Outcome {
 /// Runs the suite.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let options = parse(arguments)?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?.to_path_buf();
+    let root = crate::root()?;
     let places = Places { work: root.join("target/clients"), root };
     fs::create_dir_all(places.work.join("logs")).map_err(|error| format!("target/clients: {error}"))?;
     let chosen: Vec<&Client> = CLIENTS.iter().filter(|client| is_chosen(client.name, &options.only)).collect();
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_input_is_varied_text() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/data/harbour.tsv");
+        let path = crate::root().expect("the project has a folder").join("scripts/clients/data/harbour.tsv");
         let text = fs::read_to_string(path).expect("the input is committed");
         let lines: std::collections::BTreeSet<&str> = text.lines().collect();
         assert!(lines.len() > 4_000, "{} different lines", lines.len());

@@ -25,7 +25,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         [flag] if flag == "--check" => true,
         _ => return Err(USAGE.into()),
     };
-    let root = root();
+    let root = crate::root()?;
     let outputs = outputs(&root)?;
     let mut stale = Vec::new();
     for (path, text) in &outputs {
@@ -50,10 +50,6 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         return Err(format!("not what the generator makes, run `cargo x codegen`: {}", stale.join(", ")));
     }
     Ok(())
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the root").to_owned()
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

@@ -23,7 +23,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Checks, and says by what.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {}
         ["--install"] if is_installed() => {}
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_rules_of_the_project_are_understood() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the project");
+        let root = &crate::root().expect("the project has a folder");
         let rules = Rules::parse(&fs::read_to_string(root.join(RULES)).expect("the file")).expect("whole");
         assert!(rules.allowed.len() >= 3 && !rules.exceptions.is_empty());
         assert!(rules.admit("any", "Apache-2.0 OR GPL-3.0") && !rules.admit("any", "GPL-3.0"));

@@ -29,7 +29,7 @@ struct Target {
 
 /// Runs the targets asked for.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     let mut seconds = 60;
     let mut names = Vec::new();
     let mut rest = arguments.iter();
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_target_of_every_room_is_found_and_named_in_its_manifest() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the project");
+        let root = &crate::root().expect("the project has a folder");
         let found = targets(root).expect("readable");
         assert!(found.iter().any(|target| target.room == "wire") && found.iter().any(|target| target.room == "log"));
         for target in &found {

@@ -31,7 +31,7 @@ struct Arguments {
 /// Runs the counts.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let arguments = parse(arguments)?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     if Command::new("valgrind").arg("--version").output().is_err() {
         return Err(format!("{NOT_RUN}valgrind is not installed"));
     }

@@ -19,6 +19,7 @@ mod test;
 mod tidy;
 mod torture;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `cargo x <name>` runs with the arguments that follow the name.
@@ -124,6 +125,15 @@ fn help() -> String {
 
 fn is_help(argument: &String) -> bool {
     argument == "--help" || argument == "-h"
+}
+
+/// The project's folder: that of the checkout which cargo runs this for. Where it was built may be another one, since a
+/// checkout can be moved or copied with all that was built in it.
+fn root() -> Result<PathBuf, String> {
+    let built = env!("CARGO_MANIFEST_DIR");
+    let run = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|dir| dir.ends_with("scripts"));
+    let scripts = run.unwrap_or_else(|| PathBuf::from(built));
+    scripts.parent().map(Path::to_path_buf).ok_or_else(|| "the project's folder is gone".to_string())
 }
 
 fn main() -> ExitCode {

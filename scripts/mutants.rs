@@ -62,7 +62,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         return run_tool(&arguments[1..]);
     }
     let (seeds, only) = parse(arguments)?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     let chosen: Vec<Mutant> = mutants(root)?
         .into_iter()
         .filter(|mutant| only.is_empty() || only.iter().any(|part| mutant.name.contains(part.as_str())))
@@ -217,7 +217,7 @@ fn run_tool(arguments: &[String]) -> Result<(), String> {
     if rooms.is_empty() {
         return Err(USAGE.to_string());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     install_tool()?;
     let mut survived = Vec::new();
     for room in rooms {
@@ -298,14 +298,14 @@ mod tests {
 
     #[test]
     fn every_bug_says_what_finds_it_and_a_run_without_tests_finds_nothing() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the project");
+        let root = &crate::root().expect("the project has a folder");
         assert!(mutants(root).expect("every patch names its finder").len() >= 25);
         assert!(ran_any("running 0 tests\n\nrunning 1 test\n.\n") && !ran_any("\nrunning 0 tests\n"));
     }
 
     #[test]
     fn the_tool_changes_files_that_are_there() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the project");
+        let root = &crate::root().expect("the project has a folder");
         for files in ROOMS.iter().flat_map(|room| room.files) {
             let folder = files.strip_suffix("/**/*.rs").expect("a folder's files");
             assert!(root.join(folder).is_dir(), "{folder}");

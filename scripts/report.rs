@@ -60,7 +60,7 @@ const PROBE: &str = r"(() => {
 
 /// Looks at the pages.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     let mut out = root.join("target/report");
     let mut pages = Vec::new();
     let mut rest = arguments.iter();

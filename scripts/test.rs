@@ -81,7 +81,7 @@ pub const USAGE: &str = "usage: cargo x test [PART]
 
 /// Runs the steps: all of them, or those whose names contain the first argument.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     let only = arguments.first().map(String::as_str);
     if run_steps(root, only) { Ok(()) } else { Err("not everything passed, see the summary".to_string()) }
 }

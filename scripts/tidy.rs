@@ -62,7 +62,7 @@ pub const USAGE: &str = "usage: cargo x tidy";
 
 /// Checks the project this was built from.
 pub fn run(_arguments: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     let findings = check(root);
     if findings.is_empty() { Ok(()) } else { Err(format!("{} finding(s):\n{}", findings.len(), findings.join("\n"))) }
 }
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_tree_is_tidy() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("scripts lies in the project");
+        let root = &crate::root().expect("the project has a folder");
         let findings = check(root);
         assert!(findings.is_empty(), "{} finding(s):\n{}", findings.len(), findings.join("\n"));
     }

@@ -1,7 +1,7 @@
 //! `cargo x torture`, `cargo x soak`: builds the broker and `scripts/torture`, and runs the latter.
 //! Must never touch: what is tortured, and how.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What `cargo x torture --help` prints.
@@ -33,7 +33,7 @@ pub fn soak(arguments: &[String]) -> Result<(), String> {
 }
 
 fn start(task: &str, arguments: &[String]) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?;
+    let root = &crate::root()?;
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--release", "--package", "coretide-torture"]).current_dir(root);
     if !arguments.iter().any(|argument| argument == "--binary") {

@@ -174,7 +174,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     if clients.is_empty() {
         return Err(USAGE.to_string());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the project's folder is gone")?.to_path_buf();
+    let root = crate::root()?;
     let places = Places { work: root.join("target/clients"), root };
     fs::create_dir_all(places.work.join("logs")).map_err(|error| format!("target/clients: {error}"))?;
     let mut recipes = Vec::new();
