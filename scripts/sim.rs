@@ -24,18 +24,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         }
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "test",
-        "--quiet",
-        "--profile",
-        "sim",
-        "--package",
-        "coretide-sim",
-        "--test",
-        "seeds",
-        "--",
-        "--progress",
-    ]);
+    cargo.args("test --quiet --profile sim --package coretide-sim --test seeds -- --progress".split(' '));
     let status = cargo.args(arguments).status().map_err(|error| format!("cargo does not start: {error}"))?;
     if status.success() { Ok(()) } else { Err("some seeds failed".to_string()) }
 }

@@ -120,7 +120,9 @@ fn free_address() -> Result<SocketAddr, String> {
     free.map_err(|error| format!("no free port: {error}"))
 }
 
-/// The folder of the project.
-pub fn project() -> Result<&'static Path, String> {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or_else(|| "the project's folder is gone".to_string())
+/// The folder of the project: of the checkout that cargo runs this for, which may have been moved or copied since it was built.
+pub fn project() -> Result<PathBuf, String> {
+    let run = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|dir| dir.ends_with("scripts/diskfull"));
+    let here = run.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    here.ancestors().nth(2).map(Path::to_path_buf).ok_or_else(|| "the project's folder is gone".to_string())
 }
