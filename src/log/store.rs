@@ -20,6 +20,7 @@ mod check;
 mod checkpoint;
 mod commit;
 mod direct;
+mod due;
 mod format;
 mod gather;
 mod index;
@@ -55,6 +56,7 @@ use crate::io::{FileId, IoError, SegmentFile, VolumeSpace};
 use background::{CheckpointState, Garbage, Running};
 use cache::{Cache, Pools};
 use commit::{InFlight, IoKind, Planned};
+use due::Wanted;
 use mend::Mends;
 use ring::Ring;
 use segment::Log;
@@ -103,11 +105,14 @@ pub struct Store {
     running: BTreeMap<u64, Running>,
     next_job: u64,
     moved: Vec<LogKey>,
-    /// Logs with a reason to be destaged.
-    want_destage: BTreeSet<LogKey>,
+    want_destage: Wanted,
     /// Logs that may have bytes that only the journal holds.
     undestaged: BTreeSet<LogKey>,
+    /// Those of them that nothing else has had destaged yet, by the journal's bytes when they began to wait.
+    waiting: BTreeSet<(u64, LogKey)>,
     checkpoint: CheckpointState,
+    /// Logs that the wanted checkpoint waits for, or has waited for.
+    pinning: Vec<LogKey>,
     checkpoint_slot: u8,
     checkpoint_seq: u64,
     pins_changed: bool,
@@ -201,9 +206,11 @@ impl Store {
             running: BTreeMap::new(),
             next_job: 0,
             moved: Vec::new(),
-            want_destage: undestaged.clone(),
+            want_destage: undestaged.iter().copied().collect(),
             undestaged,
+            waiting: BTreeSet::new(),
             checkpoint: CheckpointState::Idle,
+            pinning: Vec::new(),
             checkpoint_slot: recovered.checkpoint_slot,
             checkpoint_seq: recovered.checkpoint_seq,
             pins_changed: false,

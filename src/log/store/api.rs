@@ -61,6 +61,13 @@ impl StoreLimits {
         self.journal_files_max = self.journal_files_max.max(2);
         self
     }
+
+    /// Journal bytes for which a log may wait to be destaged, however little it has: half of the cache fills up meanwhile
+    /// with what cannot go, and a quarter of the journal.
+    pub(super) fn destage_wait_bytes(&self) -> u64 {
+        let journal = self.journal_file_bytes * u64::from(self.journal_files_max);
+        (self.cache_bytes as u64 / 2).min(journal / 4)
+    }
 }
 
 impl Default for StoreLimits {

@@ -104,6 +104,7 @@ impl Store {
         self.grow_journal();
         self.advance_stop();
         self.advance_checkpoint(aux);
+        self.ripen();
         self.start_destages(now);
         self.start_mends();
         self.start_asides();
@@ -182,42 +183,44 @@ impl Store {
     }
 
     fn start_destages(&mut self, now: Now) {
-        if self.want_destage.is_empty() {
-            return;
-        }
-        let (stopping, committed) = (self.is_finishing(), self.committed);
-        let (ahead_max, buffers) = (self.space.ahead_bytes_max(), self.destage_buffers.clone());
-        for key in std::mem::take(&mut self.want_destage) {
-            if self.running.len() >= self.limits.jobs_max {
-                self.want_destage.insert(key);
-                continue;
-            }
+        let stopping = self.is_finishing();
+        let mut not_now = Vec::new();
+        while self.running.len() < self.limits.jobs_max {
+            let Some(key) = self.want_destage.pop() else { break };
             let Some(log) = self.log_mut(key) else { continue };
             if log.offline.is_some() || log.finished {
                 continue;
             }
             let wants_space = log.space_target > log.open().allocated;
             if log.busy.is_some() || (log.directs > 0 && !wants_space) {
-                self.want_destage.insert(key);
+                not_now.push(key);
                 continue;
             }
             if now.mono_us < log.retry_at_us {
                 let at = log.retry_at_us;
-                self.want_destage.insert(key);
+                not_now.push(key);
                 self.note_retry(at);
                 continue;
             }
-            let again = log.directs > 0;
-            let planned = plan_destage(key, log, committed, stopping, ahead_max, &buffers);
-            if again {
-                self.want_destage.insert(key);
+            if log.directs > 0 {
+                not_now.push(key);
             }
-            if let Some((mut run, mut job)) = planned {
-                run.reserved_bytes = job.keep(self.limits.cache_bytes);
-                self.cache.reserve(run.reserved_bytes);
-                self.job(Running::Destage(run), StoreJob::destage(job));
-            }
+            self.start_destage(key, stopping);
         }
+        not_now.into_iter().for_each(|key| self.want_destage.insert(key));
+    }
+
+    fn start_destage(&mut self, key: LogKey, stopping: bool) {
+        let (committed, ahead_max) = (self.committed, self.space.ahead_bytes_max());
+        let buffers = self.destage_buffers.clone();
+        let Some(log) = self.log_mut(key) else { return };
+        let Some((mut run, mut job)) = plan_destage(key, log, committed, stopping, ahead_max, &buffers) else { return };
+        run.reserved_bytes = job.keep(self.limits.cache_bytes);
+        self.cache.reserve(run.reserved_bytes);
+        if run.writes {
+            self.stop_waiting(key);
+        }
+        self.job(Running::Destage(run), StoreJob::destage(job));
     }
 
     fn note_retry(&mut self, at_us: u64) {
@@ -323,12 +326,16 @@ impl Store {
                 }
                 let again = log.first_unclosed().phase == Phase::Closing || log.undestaged_bytes() >= destage_from;
                 let idle = !log.has_destage_work(committed);
+                let empty = !log.has_destage_work(CommitSeq::MAX);
                 let space = log.space_target > log.open().allocated;
                 if ((again || pressed) && !idle) || space {
                     self.want_destage.insert(key);
                 }
-                if idle {
+                if empty {
+                    self.stop_waiting(key);
                     self.undestaged.remove(&key);
+                } else {
+                    self.note_undestaged(key);
                 }
                 self.pins_changed = true;
             }
@@ -389,37 +396,48 @@ impl Store {
         }
     }
 
-    fn checkpoint_due(&self) -> bool {
+    /// The commit from which on a checkpoint that is due now is to replay; none if none is due. Where the journal gets
+    /// scarce logs are destaged for it; else it takes what they are at.
+    fn checkpoint_due(&self) -> Option<CommitSeq> {
         let grown = self.journal_bytes - self.checkpoint_bytes >= self.limits.checkpoint_every_bytes;
         let files_max = self.ring.files() as u32 >= self.limits.journal_files_max;
         let scarce = self.ring.free_files() == 0 && (files_max || self.is_tight()) && self.ring.files() > 1;
-        grown || self.journal_full || (scarce && self.ring.is_half_full())
+        if self.journal_full || (scarce && self.ring.is_half_full()) {
+            return Some(self.ring.newest_file_seq());
+        }
+        grown.then(|| self.ring.file_seq_before(self.limits.destage_wait_bytes()))
     }
 
     fn advance_checkpoint(&mut self, aux: AuxFn<'_>) {
         if self.checkpoint == CheckpointState::Idle {
             let last_one_follows = self.stopping && self.planned.is_empty();
-            if !self.checkpoint_due() || self.checkpoint_retry_us.is_some() || last_one_follows {
+            let Some(target) = self.checkpoint_due() else { return };
+            if self.checkpoint_retry_us.is_some() || last_one_follows {
                 return;
             }
-            self.checkpoint = CheckpointState::Wanted(self.ring.newest_file_seq());
+            self.checkpoint = CheckpointState::Wanted(target);
+            self.pinning = self.undestaged.iter().copied().filter(|&key| self.is_pinned(key, target)).collect();
+            self.pinning.iter().for_each(|&key| self.want_destage.insert(key));
             self.pins_changed = true;
         }
         let CheckpointState::Wanted(target) = self.checkpoint else { return };
         if !std::mem::take(&mut self.pins_changed) {
             return;
         }
-        let mut pinned = false;
-        for key in self.undestaged.clone() {
-            let Some(log) = self.log_mut(key) else { continue };
-            if log.pin().is_some_and(|pin| pin < target) {
-                pinned = true;
+        // What is appended meanwhile is in younger commits, so a log that is through stays so.
+        while let Some(&key) = self.pinning.last() {
+            if self.is_pinned(key, target) {
                 self.want_destage.insert(key);
+                return;
             }
+            self.pinning.pop();
         }
-        if !pinned {
-            self.write_checkpoint(aux, false);
-        }
+        self.write_checkpoint(aux, false);
+    }
+
+    /// True while a restart needs a commit for this log that is older than `target`.
+    fn is_pinned(&self, key: LogKey, target: CommitSeq) -> bool {
+        self.log(key).and_then(Log::pin).is_some_and(|pin| pin < target)
     }
 
     /// Takes the images of all logs and starts the job that writes them.
@@ -547,6 +565,7 @@ impl Store {
             log.offline.get_or_insert(error);
         }
         self.pins_changed = true;
+        self.stop_waiting(key);
         self.undestaged.remove(&key);
         self.mark_moved(key);
     }

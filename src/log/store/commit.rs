@@ -308,7 +308,6 @@ impl Store {
         if !building.cached_keys.contains(&key) {
             building.cached_keys.push(key);
         }
-        self.undestaged.insert(key);
         if direct {
             let buffer = self.pools.take(direct_buffer_bytes(log, &batches));
             let (part, op) = lay_out(key, log, buffer, &batches, building.seq, now);
@@ -318,6 +317,7 @@ impl Store {
         } else {
             building.journal(key, log, &batches, now);
         }
+        self.note_undestaged(key);
     }
 
     /// Seals the commit, hands its writes out, and makes its batches readable (below the committed end only).

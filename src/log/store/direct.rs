@@ -72,12 +72,12 @@ impl Store {
             log.staged_bytes -= pending;
             let buffer = self.pools.take(direct_buffer_bytes(log, &batches));
             let (part, op) = lay_out(key, log, buffer, &batches, commit, now);
-            self.undestaged.insert(key);
             planned.parts.push(part);
             planned.parts_bytes += pending;
             planned.writing += 1;
             self.ahead += 1;
             self.issue(IoKind::Direct(key, commit), op);
+            self.note_undestaged(key);
         }
         self.want_space(key, pending as u64, false);
         possible

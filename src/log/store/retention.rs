@@ -105,10 +105,11 @@ impl Store {
 
     /// Takes a log out of all that the store remembers of it.
     pub(super) fn forget(&mut self, key: LogKey) -> Option<Box<Log>> {
+        self.stop_waiting(key);
         let log = self.logs.get_mut(key.0 as usize).and_then(Option::take)?;
         self.backlog_bytes -= log.staged.iter().map(|staged| staged.bytes.len()).sum::<usize>();
         self.undestaged.remove(&key);
-        self.want_destage.remove(&key);
+        self.want_destage.remove(key);
         self.pins_changed = true;
         Some(log)
     }

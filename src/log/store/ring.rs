@@ -112,6 +112,18 @@ impl Ring {
         self.used.back().map_or(0, |used| used.first)
     }
 
+    /// The first commit of the newest file that begins so many bytes before the newest commit's end, or of the oldest file.
+    pub fn file_seq_before(&self, bytes: u64) -> CommitSeq {
+        let mut behind = self.write_at;
+        for (at, used) in self.used.iter().enumerate().rev() {
+            if behind >= bytes || at == 0 {
+                return used.first;
+            }
+            behind += self.used[at - 1].file.bytes;
+        }
+        0
+    }
+
     /// A durable checkpoint replays from `seq` on: files with older commits only are free again.
     pub fn recycle(&mut self, seq: CommitSeq) {
         while self.used.len() > 1 && self.used[0].last < seq {
@@ -192,6 +204,17 @@ mod tests {
         let mut ring = ring(3);
         assert_eq!([ring.reserve_no(), ring.reserve_no()], [3, 4]);
         assert_eq!(Ring::new(Vec::new()).reserve_no(), 0);
+    }
+
+    #[test]
+    fn a_checkpoint_finds_the_file_that_begins_so_far_back() {
+        assert_eq!(ring(1).file_seq_before(10), 0, "nothing was written");
+        let mut ring = ring(3);
+        ring.place(1, 100, 0);
+        ring.place(2, 100, 0);
+        ring.place(3, 30, 0);
+        let from = [0, 30, 31, 130, 131, 230, 231, 1000].map(|bytes| ring.file_seq_before(bytes));
+        assert_eq!(from, [3, 3, 2, 2, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -218,6 +218,8 @@ pub struct Log {
     pub prepared: bool,
     /// What the open segment should have space for, for direct writes.
     pub space_target: u32,
+    /// The journal's bytes when what only it holds of this log began to wait; none once that is being destaged.
+    pub waits_since: Option<u64>,
     /// No background work before this moment: the disk was full, or the folder still another topic's.
     pub retry_at_us: u64,
     pub aux: Bytes,
@@ -257,6 +259,7 @@ impl Log {
             direct_end: 0,
             prepared: false,
             space_target: 0,
+            waits_since: None,
             retry_at_us: 0,
             aux: Bytes::new(),
             aux_end: start_offset,

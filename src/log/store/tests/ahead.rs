@@ -282,7 +282,7 @@ fn space_is_made_beside_a_large_write() {
     world.tick();
     let busy = world.store.log(key).expect("it exists").busy;
     assert_eq!(busy, Some(Busy::Preparing));
-    assert!(world.store.want_destage.contains(&key), "the destage is still to come");
+    assert!(world.store.want_destage.contains(key), "the destage is still to come");
     world.settle();
     assert_eq!(space(&world), before + 4096);
     world.check_all_reads();
