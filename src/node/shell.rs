@@ -338,6 +338,7 @@ impl Shell {
         while let Some((id, write)) = self.hot_jobs.next_write() {
             self.io(id, write).map_err(in_ring)?;
         }
+        self.reactor.start_writes().map_err(in_ring)?;
         self.background.flush();
         self.reads.flush();
         let reactor = &mut self.reactor;

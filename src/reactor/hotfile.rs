@@ -68,6 +68,7 @@ impl Reactor {
     }
 
     fn submit_write(&mut self, key: Key) -> io::Result<()> {
+        self.writes_queued = true;
         let Some(task) = self.files.get_mut(key) else { return Ok(()) };
         let rest = &task.bytes[task.done..];
         let flags = if task.durable { libc::RWF_DSYNC } else { 0 };

@@ -163,10 +163,15 @@ impl Ring {
         Ok(())
     }
 
+    /// Hands over what is queued, and looks for nothing.
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        let queued = self.uring.submission().len() as u32;
+        self.enter_with(queued, 0, 0, (std::ptr::null(), 0))
+    }
+
     /// Hands over what is queued and sleeps until something completes or `wait` is over (`None`: no limit). A zero
     /// wait only looks.
     pub(crate) fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        self.enters += 1;
         let queued = self.uring.submission().len() as u32;
         let limit = Timespec::from(wait.unwrap_or_default());
         let argument = EnterArgument { sigmask: 0, sigmask_bytes: 0, min_wait_us: 0, timeout: &raw const limit as u64 };
@@ -180,8 +185,19 @@ impl Ring {
         } else {
             (std::ptr::null(), 0)
         };
-        // SAFETY: the ring is open, and the argument and what it points to outlive the call. What the queued entries
-        // name is valid by the promise made to `push`.
+        self.enter_with(queued, least, flags, (pointer, bytes))
+    }
+
+    fn enter_with(
+        &mut self,
+        queued: u32,
+        least: u32,
+        flags: u32,
+        (pointer, bytes): (*const EnterArgument, usize),
+    ) -> io::Result<()> {
+        self.enters += 1;
+        // SAFETY: the ring is open, and the argument and what it points to are null or outlive the call. What the queued
+        // entries name is valid by the promise made to `push`.
         let entered = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,

@@ -324,6 +324,26 @@ fn files_are_written_durably_synced_and_spliced_to_a_socket() {
 }
 
 #[test]
+fn writes_start_before_the_turn_and_nothing_else_enters_the_kernel_for_them() {
+    let dir = crate::folder_on_a_real_disk();
+    let mut bench = Bench::new();
+    let file = HotFile::open(dir.path(), "j/0", false).expect("a file");
+    let entered = bench.reactor.stats().enters;
+    bench.reactor.start_writes().expect("a healthy ring");
+    assert_eq!(bench.reactor.stats().enters, entered, "there is none");
+    bench.reactor.write(1, &file, 0, bytes::Bytes::from_static(b"abc"), false).expect("queued");
+    assert_eq!(std::fs::metadata(dir.path().join("j/0")).expect("it was made").len(), 0, "only queued");
+    bench.reactor.start_writes().expect("a healthy ring");
+    bench.reactor.start_writes().expect("a healthy ring");
+    assert_eq!(bench.reactor.stats().enters, entered + 1, "handed over once");
+    let start = Instant::now();
+    while std::fs::read(dir.path().join("j/0")).expect("readable") != b"abc" {
+        assert!(start.elapsed() < DEADLINE, "no turn was needed");
+    }
+    bench.until(|_, events| events.iter().any(|event| matches!(event, Event::FileDone { id: 1, result: Ok(()) })));
+}
+
+#[test]
 fn a_write_to_a_file_that_cannot_be_written_reports_its_errno() {
     let mut bench = Bench::new();
     let file = HotFile { file: File::open("/proc/self/maps").expect("readable"), path: "maps".into(), direct: false };
