@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod hot_jobs;
 mod refusals;
+mod seating;
 mod serve;
 mod shell;
 mod start_lines;
@@ -42,6 +43,6 @@ pub struct ServeOptions {
     pub data: Option<PathBuf>,
     /// `HOST:PORT` to listen on.
     pub listen: Option<String>,
-    /// How many shards to run; 0: one per core.
+    /// How many shards to run; 0: one per core, and one where there are two.
     pub shards: Option<u16>,
 }

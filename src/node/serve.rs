@@ -2,6 +2,7 @@
 //! Must never touch: requests.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
@@ -25,6 +26,7 @@ use crate::config;
 use crate::data_dir::{DataDir, in_words, random_u128};
 use crate::error::ServeError;
 use crate::files::{HotFiles, run_job};
+use crate::seating::Seating;
 use crate::shell::{Clock, Control, Lines, Parcel, Report, Shell};
 use crate::start_lines::StartLines;
 
@@ -51,15 +53,10 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let data = DataDir::open(&data_path(&config)?, config.node_id)?;
     let (direct, mut refused) = probe_machine(&data.path)?;
     let (config, bound) = bind_listeners(config)?;
-    let cores = cpu::allowed_cores();
-    let shards = wanted_shards(&config, cores.len());
-    let pinned: Vec<usize> = if config.engine.pin_cores && !cores.is_empty() {
-        (0..shards).map(|shard| cores[shard as usize % cores.len()]).collect()
-    } else {
-        Vec::new()
-    };
-    let boot = recover(&data.path, direct, &config, shards)?;
-    let broker = Broker { config: Arc::new(config), data, direct, shards, pinned };
+    let wanted = NonZeroU16::new(config.engine.shards);
+    let seating = Seating::of(wanted, config.engine.pin_cores, &cpu::allowed_cores());
+    let boot = recover(&data.path, direct, &config, seating.shards)?;
+    let broker = Broker { config: Arc::new(config), data, direct, seating };
     let mut threads = broker.start(boot.shards)?;
     if let Some(reason) = threads.wait_ready(&signals)? {
         refused.push(reason);
@@ -70,8 +67,8 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let addresses = threads.listen(bound, broker.config.network.socket_listen_backlog_size)?;
     let lines = StartLines {
         addresses: &addresses,
-        shards,
-        cores: &broker.pinned,
+        shards: broker.seating.shards,
+        cores: &broker.seating.hot,
         data: &broker.data.path,
         file_system: probe::file_system(&broker.data.path),
         cluster_id: &broker.data.cluster_id,
@@ -100,13 +97,6 @@ fn data_path(config: &BrokerConfig) -> Result<PathBuf, ServeError> {
             many.join(","),
             many.len()
         )])),
-    }
-}
-
-fn wanted_shards(config: &BrokerConfig, cores: usize) -> u16 {
-    match config.engine.shards {
-        0 => u16::try_from(cores.max(1)).unwrap_or(u16::MAX),
-        wanted => wanted,
     }
 }
 
@@ -206,13 +196,13 @@ struct Broker {
     config: Arc<BrokerConfig>,
     data: DataDir,
     direct: bool,
-    shards: u16,
-    pinned: Vec<usize>,
+    seating: Seating,
 }
 
 /// Everything that one hot thread starts from.
 struct Seat {
     core: Option<usize>,
+    background_core: Option<usize>,
     shard: ShardConfig,
     recovered: ShardRecovered,
     path: PathBuf,
@@ -239,14 +229,14 @@ struct Threads {
 
 impl Broker {
     fn start(&self, recovered: Vec<ShardRecovered>) -> Result<Threads, ServeError> {
-        let bells: Vec<Arc<Doorbell>> = (0..self.shards).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
+        let bells: Vec<Arc<Doorbell>> = (0..self.seating.shards).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
         let boxes: Vec<Mailbox<Parcel>> = mailboxes(&bells);
         let main_bell = Arc::new(EventFd::new()?);
         let (reports, receive_reports) = channel();
         let (kinds, receive_kinds) = channel();
         let clock = Clock::start();
         let commits = Arc::new(Commits::new(clock.origin()));
-        let all_ended = Arc::new(Barrier::new(self.shards as usize));
+        let all_ended = Arc::new(Barrier::new(self.seating.shards as usize));
         let cluster_id: Arc<str> = Arc::from(self.data.cluster_id.as_str());
         let mut threads = Threads {
             controls: Vec::new(),
@@ -263,11 +253,13 @@ impl Broker {
             threads.controls.push((control, Arc::clone(&bells[me])));
             let seed = random_u128()
                 .map_err(|error| ServeError::DataDir { path: self.data.path.clone(), reason: in_words(&error) })?;
+            let core = self.seating.hot.get(me).copied();
             let seat = Seat {
-                core: self.pinned.get(me).copied(),
+                core,
+                background_core: core.filter(|_| self.seating.background_stays),
                 shard: ShardConfig {
                     shard: ShardId(me as u16),
-                    shards: self.shards,
+                    shards: self.seating.shards,
                     broker: Arc::clone(&self.config),
                     cluster_id: Arc::clone(&cluster_id),
                     seed: seed as u64,
@@ -316,11 +308,6 @@ impl Seat {
     /// The life of a hot thread.
     fn run(self) -> Result<(), String> {
         let me = self.lines.me;
-        if let Some(core) = self.core
-            && !cpu::pin_to(core)
-        {
-            tracing::warn!("shard {me} could not be pinned to core {core}");
-        }
         let (network, engine) = (&self.shard.broker.network, &self.shard.broker.engine);
         let open_files = cpu::raise_open_files().map_err(|error| error.to_string())?;
         let options = Options {
@@ -329,17 +316,24 @@ impl Seat {
             socket_buffers: (network.socket_send_buffer_bytes, network.socket_receive_buffer_bytes),
             connections_max: connections_max(open_files, self.shard.shards),
         };
-        let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
         let disk = Disk::new(&self.path, self.direct).giving_way_to(Arc::clone(&self.commits));
         let disk = Arc::new(disk);
         let start = |name: &str, nice| {
             let (disk, hot) = (Arc::clone(&disk), Arc::clone(&self.lines.bell));
-            let options = BackgroundOptions { name: format!("shard-{me}-{name}"), core: self.core, nice, disk, hot };
+            let options =
+                BackgroundOptions { name: format!("shard-{me}-{name}"), core: self.background_core, nice, disk, hot };
             let started = Background::start(options).map_err(|error| error.to_string())?;
             let _ = self.kinds.send(started.kind().clone());
             Ok::<_, String>(started)
         };
         let (background, reads) = (start("bg", cpu::BACKGROUND_NICE)?, start("read", cpu::READS_NICE)?);
+        // After its background has begun, which would inherit the core.
+        if let Some(core) = self.core
+            && !cpu::pin_to(core)
+        {
+            tracing::warn!("shard {me} could not be pinned to core {core}");
+        }
+        let reactor = Reactor::new(options, Arc::clone(&self.lines.bell)).map_err(|error| error.to_string())?;
         let (shards, spin_us) = (self.shard.shards as usize, engine.poll_idle_us);
         let mut shell = Shell {
             shard: Shard::new(self.shard, self.recovered),
