@@ -1,10 +1,11 @@
+//! In which order logs are wanted, and how long they wait.
+
 use super::super::api::StoreLimits;
 use super::*;
 use crate::io::Durability::Durable;
 use crate::store::tests::world::{World, small_config, small_limits};
 
 const LOGS: u32 = 16;
-const BLOCK_BYTES: usize = 4096;
 
 #[test]
 fn what_is_wanted_comes_in_the_order_in_which_it_was_and_once() {
