@@ -66,7 +66,7 @@ impl StoreLimits {
     /// with what cannot go, and a quarter of the journal.
     pub(super) fn destage_wait_bytes(&self) -> u64 {
         let journal = self.journal_file_bytes * u64::from(self.journal_files_max);
-        (self.cache_bytes as u64 / 2).min(journal / 4)
+        (self.cache_bytes as u64 / 2).min(journal / 4).max(1)
     }
 }
 
