@@ -92,7 +92,7 @@ fn compared(context: &Context, args: &CompareArgs) -> Result<(), LabError> {
     let text = compare::table(&comparison, &brokers, &scenario);
     let validity = comparison.validity.clone();
     end(context, out, (started_at_ms, brokers), (&stop, failed), Measured::Compare(comparison), &text)?;
-    if validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(validity.reasons.join("; "))) }
+    if validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(validity.in_short())) }
 }
 
 fn swept(context: &Context, args: &SweepArgs) -> Result<(), LabError> {
@@ -179,7 +179,7 @@ fn one(context: &Context, scenario: &Scenario, out: Option<&Path>) -> Result<(),
 
 /// INVALID is an error, after everything was printed and kept.
 fn verdict(run: &Run) -> Result<(), LabError> {
-    if run.validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(run.validity.reasons.join("; "))) }
+    if run.validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(run.validity.in_short())) }
 }
 
 /// A flag that the first Ctrl-C (or SIGTERM) sets; a second one ends the process at once.

@@ -327,6 +327,14 @@ impl Validity {
     pub fn is_valid(&self) -> bool {
         self.verdict == Verdict::Valid
     }
+
+    /// The first reason, and how many more there are. All of them stand beside what was measured.
+    pub fn in_short(&self) -> String {
+        match self.reasons.as_slice() {
+            [first, rest @ ..] if !rest.is_empty() => format!("{first}; {} more reasons stand above", rest.len()),
+            reasons => reasons.concat(),
+        }
+    }
 }
 
 /// The same scenario on several brokers by turns.
@@ -540,6 +548,16 @@ pub mod tests {
             complete: true,
             measured,
         }
+    }
+
+    #[test]
+    fn a_verdict_in_short_is_its_first_reason_and_a_count() {
+        let short = |reasons: &[&str]| {
+            Validity::new(reasons.iter().map(ToString::to_string).collect(), vec!["known".to_string()]).in_short()
+        };
+        assert_eq!(short(&["late"]), "late");
+        assert_eq!(short(&["late", "busy", "full"]), "late; 2 more reasons stand above");
+        assert_eq!(short(&[]), "");
     }
 
     #[test]

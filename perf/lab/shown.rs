@@ -56,6 +56,9 @@ pub struct ReportArgs {
     /// The page: one HTML file that needs no network
     #[arg(long, default_value = "report.html", value_name = "FILE")]
     pub out: PathBuf,
+    /// Draw the ratios of a `bench versus` result as one picture (SVG), too; of the first file
+    #[arg(long, value_name = "FILE")]
+    pub picture: Option<PathBuf>,
 }
 
 /// Measures, and keeps result and page after each row.
@@ -90,8 +93,21 @@ pub fn report(args: &ReportArgs) -> Result<(), LabError> {
         results.push((name, file));
     }
     let named: Vec<report::Named<'_>> = results.iter().map(|(name, file)| (name.as_str(), file)).collect();
+    let picture = match (&args.picture, named.first()) {
+        (Some(path), Some((name, file))) => {
+            let svg =
+                report::picture(file).map_err(|problem| LabError::Usage(format!("--picture: {name}: {problem}")))?;
+            Some((path, svg))
+        }
+        _ => None,
+    };
     write_page(&args.out, &named).map_err(LabError::Failed)?;
-    print(&format!("{}\n", args.out.display()))
+    print(&format!("{}\n", args.out.display()))?;
+    if let Some((path, svg)) = picture {
+        fs::write(path, svg).map_err(|e| LabError::Failed(format!("{}: {e}", path.display())))?;
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(())
 }
 
 fn write_page(path: &Path, results: &[report::Named<'_>]) -> Result<(), String> {

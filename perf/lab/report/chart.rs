@@ -322,61 +322,77 @@ pub struct Bar {
 
 /// Values with their intervals, a line each; `one`: a vertical line at 1, for ratios.
 pub fn bars(title: &str, axis: &Axis, bars: &[Bar], one: bool) -> Result<String, String> {
+    figure(title, |size, svg| draw_bars(size, svg, axis, bars, one))
+}
+
+/// The same without a page around it: the wide one, with a line at 1, and how high it is.
+pub fn bars_alone(axis: &Axis, bars: &[Bar]) -> Result<(String, u32), String> {
+    let mut svg = String::new();
+    draw_bars(SIZES[0], &mut svg, axis, bars, true).map_err(|problem| problem.to_string())?;
+    Ok((svg, bars_height(bars)))
+}
+
+/// How wide pictures are where there is room.
+pub const WIDE_PX: u32 = SIZES[0].width;
+
+fn bars_height(bars: &[Bar]) -> u32 {
     const BAR_PX: u32 = 34;
-    figure(title, |size, svg| {
-        let height = BAR_PX * bars.len() as u32 + 58;
-        let root = SVGBackend::with_string(svg, (size.width, height)).into_drawing_area();
-        let (left, right) = if size.class == "wide" { (400, 70) } else { (12, 66) };
-        let end = bars.len() as f64;
-        let mut chart = ChartBuilder::on(&root)
-            .margin_top(4)
-            .margin_left(left)
-            .margin_right(right)
-            .x_label_area_size(44)
-            .build_cartesian_2d(axis.coordinate(), 0.0..end)?;
-        let text = (FONT, FONT_PX).into_font().color(&INK);
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(GRID)
-            .label_style(text.clone())
-            .axis_desc_style(text.clone())
-            .x_desc(&axis.label)
-            .x_label_formatter(&|value| name_of(&axis.ticks, *value))
-            .draw()?;
-        let at_one = axis.at(1.0);
-        if one && (axis.range.0..=axis.range.1).contains(&at_one) {
-            chart.draw_series(LineSeries::new([(at_one, 0.0), (at_one, end)], INK.stroke_width(1)))?;
+    BAR_PX * bars.len() as u32 + 58
+}
+
+fn draw_bars(size: Size, svg: &mut String, axis: &Axis, bars: &[Bar], one: bool) -> Result<Vec<Spot>, Problem> {
+    let height = bars_height(bars);
+    let root = SVGBackend::with_string(svg, (size.width, height)).into_drawing_area();
+    let (left, right) = if size.class == "wide" { (400, 70) } else { (12, 66) };
+    let end = bars.len() as f64;
+    let mut chart = ChartBuilder::on(&root)
+        .margin_top(4)
+        .margin_left(left)
+        .margin_right(right)
+        .x_label_area_size(44)
+        .build_cartesian_2d(axis.coordinate(), 0.0..end)?;
+    let text = (FONT, FONT_PX).into_font().color(&INK);
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(GRID)
+        .label_style(text.clone())
+        .axis_desc_style(text.clone())
+        .x_desc(&axis.label)
+        .x_label_formatter(&|value| name_of(&axis.ticks, *value))
+        .draw()?;
+    let at_one = axis.at(1.0);
+    if one && (axis.range.0..=axis.range.1).contains(&at_one) {
+        chart.draw_series(LineSeries::new([(at_one, 0.0), (at_one, end)], INK.stroke_width(1)))?;
+    }
+    let mut spots = Vec::new();
+    for (place, bar) in bars.iter().enumerate() {
+        let middle = end - place as f64 - 0.5;
+        let to = |value: f64| chart.backend_coord(&(axis.at(value).clamp(axis.range.0, axis.range.1), middle));
+        let ((low, y), (high, _), (x, _)) = (to(bar.interval[0]), to(bar.interval[1]), to(bar.value));
+        // Where there is no room in front, the name stands above.
+        let y = if size.class == "wide" { y } else { y + 7 };
+        let stroke = color(bar.series).stroke_width(2);
+        root.draw(&PathElement::new([(low, y), (high, y)], stroke))?;
+        for cap in [low, high] {
+            root.draw(&PathElement::new([(cap, y - 4), (cap, y + 4)], stroke))?;
         }
-        let mut spots = Vec::new();
-        for (place, bar) in bars.iter().enumerate() {
-            let middle = end - place as f64 - 0.5;
-            let to = |value: f64| chart.backend_coord(&(axis.at(value).clamp(axis.range.0, axis.range.1), middle));
-            let ((low, y), (high, _), (x, _)) = (to(bar.interval[0]), to(bar.interval[1]), to(bar.value));
-            // Where there is no room in front, the name stands above.
-            let y = if size.class == "wide" { y } else { y + 7 };
-            let stroke = color(bar.series).stroke_width(2);
-            root.draw(&PathElement::new([(low, y), (high, y)], stroke))?;
-            for cap in [low, high] {
-                root.draw(&PathElement::new([(cap, y - 4), (cap, y + 4)], stroke))?;
-            }
-            if let Some(aim) = bar.aim {
-                let (aim, _) = to(aim);
-                root.draw(&PathElement::new([(aim, y - 9), (aim, y + 9)], INK.stroke_width(2)))?;
-            }
-            mark(&root, (x, y), bar.series)?;
-            let (anchor, name_at) =
-                if size.class == "wide" { (HPos::Right, (left - 8, y)) } else { (HPos::Left, (left, y - 15)) };
-            root.draw_text(&bar.name, &text.clone().pos(Pos::new(anchor, VPos::Center)), name_at)?;
-            let shown_at = ((size.width - right) as i32 + 6, y);
-            root.draw_text(&bar.shown, &text.clone().pos(Pos::new(HPos::Left, VPos::Center)), shown_at)?;
-            spots.push(Spot { x, y, text: bar.text.clone() });
+        if let Some(aim) = bar.aim {
+            let (aim, _) = to(aim);
+            root.draw(&PathElement::new([(aim, y - 9), (aim, y + 9)], INK.stroke_width(2)))?;
         }
-        root.present()?;
-        Ok(spots)
-    })
+        mark(&root, (x, y), bar.series)?;
+        let (anchor, name_at) =
+            if size.class == "wide" { (HPos::Right, (left - 8, y)) } else { (HPos::Left, (left, y - 15)) };
+        root.draw_text(&bar.name, &text.clone().pos(Pos::new(anchor, VPos::Center)), name_at)?;
+        let shown_at = ((size.width - right) as i32 + 6, y);
+        root.draw_text(&bar.shown, &text.clone().pos(Pos::new(HPos::Left, VPos::Center)), shown_at)?;
+        spots.push(Spot { x, y, text: bar.text.clone() });
+    }
+    root.present()?;
+    Ok(spots)
 }
 
 /// A picture in both sizes, with its name and what the pointer is told.

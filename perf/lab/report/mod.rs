@@ -8,10 +8,12 @@ mod comparison;
 mod machine;
 mod page;
 mod parts;
+mod picture;
 mod raw;
 mod run;
 mod sweep;
 
+pub use picture::picture;
 pub use raw::markdown;
 
 use crate::lab::result::{Broker, Measured, ResultFile};

@@ -113,7 +113,23 @@ fn codecs(table_of: &RawTable) -> String {
     )
 }
 
-fn named(side: &RawSide) -> String {
+/// What a picture shows: its name, and the figures of which each row has one at most.
+pub(super) type Shown = (&'static str, &'static [&'static str]);
+
+pub(super) const THROUGHPUT: Shown = ("Throughput (more is better)", &["requests/s", "MB/s"]);
+pub(super) const BROKER_CPU: Shown =
+    ("Broker CPU for the same work (less is better)", &["broker CPU µs per request", "broker CPU s per GB"]);
+
+/// The rows of a pairing that have one of these figures.
+pub(super) fn ratios_of<'a>(table: &'a RawTable, place: usize, wanted: &[&str]) -> Vec<(&'a RawRow, &'a RawRatio)> {
+    let of_row = |row: &'a RawRow| {
+        let found = row.ratios.iter().find(|r| r.pairing == place && wanted.contains(&r.figure.as_str()));
+        found.map(|ratio| (row, ratio))
+    };
+    table.rows.iter().filter_map(of_row).collect()
+}
+
+pub(super) fn named(side: &RawSide) -> String {
     format!("{}, {}", side.name, side.durability)
 }
 
@@ -128,19 +144,12 @@ fn one_pairing(table: &RawTable, place: usize, pairing: &Pairing) -> Result<Stri
     let title = |what: &str| format!("{what}: {} / {}{unequal}", named(side), named(base));
     html.push_str("<div class=\"grid\">");
     for (what, wanted) in [
-        ("Throughput (more is better)", &["requests/s", "MB/s"][..]),
-        ("Broker CPU for the same work (less is better)", &["broker CPU µs per request", "broker CPU s per GB"]),
+        THROUGHPUT,
+        BROKER_CPU,
         ("p99 latency (less is better)", &["p99 µs"]),
         ("p99.9 latency (less is better)", &["p99.9 µs"]),
     ] {
-        let all: Vec<(&RawRow, &RawRatio)> = table
-            .rows
-            .iter()
-            .filter_map(|row| {
-                let found = row.ratios.iter().find(|r| r.pairing == place && wanted.contains(&r.figure.as_str()));
-                found.map(|ratio| (row, ratio))
-            })
-            .collect();
+        let all = ratios_of(table, place, wanted);
         if !all.is_empty() {
             html.push_str(&ratios_chart(&title(what), &all)?);
         }
@@ -182,6 +191,12 @@ fn aims(table: &RawTable, place: usize) -> String {
 }
 
 fn ratios_chart(title: &str, all: &[(&RawRow, &RawRatio)]) -> Result<String, String> {
+    let (axis, drawn) = ratio_bars(all);
+    bars(title, &axis, &drawn, true)
+}
+
+/// One line for each ratio, and the axis that all of them fit.
+pub(super) fn ratio_bars(all: &[(&RawRow, &RawRatio)]) -> (Axis, Vec<Bar>) {
     let values = all.iter().flat_map(|(_, ratio)| {
         let [low, high] = ratio.paired.interval;
         [low, high, 1.0].into_iter().chain(ratio.to_reach)
@@ -211,7 +226,7 @@ fn ratios_chart(title: &str, all: &[(&RawRow, &RawRatio)]) -> Result<String, Str
             }
         })
         .collect();
-    bars(title, &axis, &drawn, true)
+    (axis, drawn)
 }
 
 fn ratio_row(row: &RawRow, ratio: &RawRatio, pairing: &Pairing) -> Vec<String> {

@@ -357,6 +357,25 @@ fn results_without_figures_become_pages_too() {
 }
 
 #[test]
+fn a_picture_alone_names_both_sides_over_each_part_and_brings_its_colours() {
+    let file = versus();
+    let svg = picture(&file).unwrap();
+    let Measured::Raw(table) = &file.measured else { panic!("it is one") };
+    let parts = svg.matches("<g transform=").count();
+    assert_eq!(parts, 1 + table.pairings.len(), "throughput of each pairing, the CPU of the first");
+    assert_eq!(svg.matches("Throughput (more is better)").count(), table.pairings.len());
+    assert_eq!(svg.matches("Broker CPU for the same work").count(), 1);
+    assert_eq!(svg.matches("qual durability: ").count() + svg.matches("UNEQUAL durability: ").count(), parts);
+    assert!(svg.contains("prefers-color-scheme: dark") && svg.contains("svg text {") && !svg.contains(".badge"));
+    assert_eq!((svg.matches("<svg ").count(), svg.matches("</svg>").count()), (1, 1));
+    assert!(!svg.contains("<b>nobody</b>"), "text of a result became markup");
+    let other = picture(&one_run()).unwrap_err();
+    assert!(other.contains("bench versus"), "{other}");
+    let empty = picture(&two_brokers(Measured::Raw(RawTable::default()))).unwrap_err();
+    assert!(empty.contains("no ratio"), "{empty}");
+}
+
+#[test]
 fn several_results_share_a_page() {
     let (run, knee) = (one_run(), knee());
     let page = html(&[("a.json", &run), ("b.json", &knee)]).unwrap();
