@@ -38,7 +38,7 @@ pub struct ServeArgs {
     /// The address to listen on [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
-    /// How many shards to run [default: one per core; one on two cores]
+    /// How many shards to run [default: one per core]
     #[arg(long, value_name = "N")]
     pub shards: Option<u16>,
 }

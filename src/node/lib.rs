@@ -43,6 +43,6 @@ pub struct ServeOptions {
     pub data: Option<PathBuf>,
     /// `HOST:PORT` to listen on.
     pub listen: Option<String>,
-    /// How many shards to run; 0: one per core, and one where there are two.
+    /// How many shards to run; 0: one per core.
     pub shards: Option<u16>,
 }

@@ -15,9 +15,7 @@ pub(crate) struct Seating {
 }
 
 impl Seating {
-    /// Of as many shards as are `wanted`, or as suit the `cores` that the process may run on. One per core; on two cores
-    /// one, because the kernel's part of the work (disk completions, sockets), destages and whoever else is on the machine
-    /// take the better half of a core, and a second shard costs each request more than it gives: see ARCHITECTURE.md.
+    /// Of as many shards as are `wanted`, or one for each of the `cores` that the process may run on.
     pub(crate) fn of(wanted: Option<NonZeroU16>, pin: bool, cores: &[usize]) -> Seating {
         let shards = wanted.map_or_else(|| suitable(cores.len()), NonZeroU16::get);
         let hot = match pin && !cores.is_empty() {
@@ -29,10 +27,7 @@ impl Seating {
 }
 
 fn suitable(cores: usize) -> u16 {
-    match cores {
-        0..=2 => 1,
-        more => u16::try_from(more).unwrap_or(u16::MAX),
-    }
+    u16::try_from(cores.max(1)).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -45,17 +40,17 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_shard_for_each_core_but_one_where_there_are_two() {
+    fn there_is_a_shard_for_each_core() {
         assert_eq!(seating(0, true, &[]), (1, vec![], true));
         assert_eq!(seating(0, true, &[3]), (1, vec![3], true));
-        assert_eq!(seating(0, true, &[0, 1]), (1, vec![0], false));
+        assert_eq!(seating(0, true, &[0, 1]), (2, vec![0, 1], true));
         assert_eq!(seating(0, true, &[0, 2, 5]), (3, vec![0, 2, 5], true));
         assert_eq!(seating(0, true, &[0, 1, 2, 3]), (4, vec![0, 1, 2, 3], true));
     }
 
     #[test]
     fn as_many_shards_as_are_wanted_share_the_cores_in_turn() {
-        assert_eq!(seating(2, true, &[0, 1]), (2, vec![0, 1], true));
+        assert_eq!(seating(1, true, &[0, 1]), (1, vec![0], false));
         assert_eq!(seating(3, true, &[4, 7]), (3, vec![4, 7, 4], true));
         assert_eq!(seating(2, true, &[0, 1, 2]), (2, vec![0, 1], false));
         assert_eq!(seating(2, false, &[0, 1, 2]), (2, vec![], false));

@@ -12,7 +12,7 @@ use crate::lab::versus::RawTable;
 
 const MARGIN_PX: u32 = 10;
 /// Over each part: whose durability, and what is shown.
-const HEADS_PX: u32 = 54;
+const HEADS_PX: u32 = 74;
 const GAP_PX: u32 = 22;
 
 /// The picture of a result. An error says why there is none.
@@ -30,17 +30,16 @@ pub fn picture(file: &ResultFile) -> Result<String, String> {
             }
             let (axis, bars) = ratio_bars(&ratios);
             let (svg, high) = bars_alone(&axis, &bars)?;
-            let [over, under] = [(18, 13, durability(table, place)), (42, 15, what.to_string())].map(|(down, size, text)| {
-                let y = height + down;
-                let text = escaped(&text);
-                format!(
-                    "<text x=\"16\" y=\"{y}\" font-size=\"{size}\" font-weight=\"600\" style=\"fill: var(--ink)\">{text}</text>\n"
-                )
+            let [side, base] = durability(table, place);
+            let heads = [(18, 13, side), (37, 13, base), (62, 15, what.to_string())].map(|(down, size, text)| {
+                let (y, text) = (height + down, escaped(&text));
+                let style = "font-weight=\"600\" style=\"fill: var(--ink)\"";
+                format!("<text x=\"16\" y=\"{y}\" font-size=\"{size}\" {style}>{text}</text>\n")
             });
             let top = height + HEADS_PX;
             let inner = svg.find('>').and_then(|at| svg[at + 1..].trim_end().strip_suffix("</svg>"));
             let inner = inner.ok_or("a picture that is none")?;
-            let _ = write!(parts, "{over}{under}<g transform=\"translate({MARGIN_PX} {top})\">{inner}</g>\n");
+            let _ = write!(parts, "{}<g transform=\"translate({MARGIN_PX} {top})\">{inner}</g>\n", heads.concat());
             height = top + high + GAP_PX;
         }
     }
@@ -57,9 +56,9 @@ pub fn picture(file: &ResultFile) -> Result<String, String> {
 }
 
 /// Both sides of a pairing, and whether what they promise is the same.
-fn durability(table: &RawTable, place: usize) -> String {
+fn durability(table: &RawTable, place: usize) -> [String; 2] {
     let pairing = &table.pairings[place];
     let [side, base] = [pairing.side, pairing.base].map(|at| named(&table.sides[at]));
     let kind = if pairing.equal_durability { "Equal" } else { "UNEQUAL" };
-    format!("{kind} durability: {side} / {base}")
+    [format!("{kind} durability: {side}"), format!("against {base}")]
 }

@@ -109,7 +109,7 @@ pub enum ColdFetch {
 /// Our own keys (`coretide.*`) that shape the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// 0: one per core, and one where there are two.
+    /// 0: one per core.
     pub shards: u16,
     pub pin_cores: bool,
     pub poll_idle_us: u64,

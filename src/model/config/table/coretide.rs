@@ -40,5 +40,5 @@ pub(super) static KEYS: &[Key] = &[
     key("coretide.shard.memory.bytes", Long, Some("268435456"), Between(16777216, 1099511627776), High)
         .doc("Memory of one shard for requests, responses, unwritten records; when spent, sockets are not read."),
     key("coretide.shards", Int, Some("0"), Between(0, 1024), High)
-        .doc("Number of shards, each with a core of its own; 0 makes one per core, and one where there are two cores."),
+        .doc("Number of shards, each with a core of its own; 0 makes one per core."),
 ];
