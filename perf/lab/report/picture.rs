@@ -39,7 +39,7 @@ pub fn picture(file: &ResultFile) -> Result<String, String> {
             let top = height + HEADS_PX;
             let inner = svg.find('>').and_then(|at| svg[at + 1..].trim_end().strip_suffix("</svg>"));
             let inner = inner.ok_or("a picture that is none")?;
-            let _ = write!(parts, "{}<g transform=\"translate({MARGIN_PX} {top})\">{inner}</g>\n", heads.concat());
+            let _ = writeln!(parts, "{}<g transform=\"translate({MARGIN_PX} {top})\">{inner}</g>", heads.concat());
             height = top + high + GAP_PX;
         }
     }
