@@ -8,7 +8,7 @@
 //!        └───────────── operations: send · write · job · mail ◄─────────────────────────────────────────────┘
 //! ```
 //!
-//! Invariants: a shard is touched by its own thread only; one clock reading and one system call per turn; nothing listens
+//! Invariants: a shard is touched by its own thread only; one clock reading and one system call per turn, and one before it for writes to files; nothing listens
 //! before every shard is ready; nothing ends before every shard has stopped, unless asked twice.
 //! Must never touch: decisions about Kafka. If a branch here is about a request, it is misplaced.
 

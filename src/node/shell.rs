@@ -1,5 +1,5 @@
 //! One shard's hot thread: completions become events, the pure shard decides, its outputs become operations. One clock
-//! reading per turn, one system call per turn.
+//! reading per turn, one system call per turn, and one before it for writes to files.
 //! Must never touch: what a request means. A branch about Kafka in here is misplaced.
 
 use std::collections::VecDeque;

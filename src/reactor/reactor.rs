@@ -1,5 +1,6 @@
 //! The loop's engine: connections, hot file writes and wake-ups on one ring. The caller takes events, decides, and gives
-//! operations; [`Reactor::turn`] hands them to the kernel with the one system call that also sleeps.
+//! operations; [`Reactor::turn`] hands them to the kernel with the one system call that also sleeps, but for writes to files,
+//! which [`Reactor::start_writes`] hands over before.
 //! Must never touch: what frames, files and letters mean; clocks.
 
 use std::collections::VecDeque;
