@@ -9,7 +9,7 @@ use crate::lab::error::LabError;
 use crate::lab::file::{self, SHIPPED};
 use crate::lab::knee;
 use crate::lab::machine;
-use crate::lab::result::{Broker, FORMAT, Measured, ResultFile, Run};
+use crate::lab::result::{Broker, FORMAT, Measured, ResultFile, Validity};
 use crate::lab::scenario::Scenario;
 use crate::lab::screen::{Screen, summary};
 use crate::lab::shown;
@@ -92,7 +92,7 @@ fn compared(context: &Context, args: &CompareArgs) -> Result<(), LabError> {
     let text = compare::table(&comparison, &brokers, &scenario);
     let validity = comparison.validity.clone();
     end(context, out, (started_at_ms, brokers), (&stop, failed), Measured::Compare(comparison), &text)?;
-    if validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(validity.in_short())) }
+    verdict(&validity)
 }
 
 fn swept(context: &Context, args: &SweepArgs) -> Result<(), LabError> {
@@ -172,14 +172,14 @@ fn one(context: &Context, scenario: &Scenario, out: Option<&Path>) -> Result<(),
     let mut screen = Screen::new(&format!("bench {} on {}", scenario.name, broker.address));
     let run = engine::run(&broker, 0, scenario, &stop, &mut screen)?;
     let text = summary(&run, &broker.name, broker.durability.words());
-    let verdict = verdict(&run);
+    let verdict = verdict(&run.validity);
     end(context, out, (started_at_ms, vec![broker]), (&stop, None), Measured::Run(run), &text)?;
     verdict
 }
 
 /// INVALID is an error, after everything was printed and kept.
-fn verdict(run: &Run) -> Result<(), LabError> {
-    if run.validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(run.validity.in_short())) }
+fn verdict(validity: &Validity) -> Result<(), LabError> {
+    if validity.is_valid() { Ok(()) } else { Err(LabError::Invalid(validity.in_short())) }
 }
 
 /// A flag that the first Ctrl-C (or SIGTERM) sets; a second one ends the process at once.

@@ -109,6 +109,7 @@ pub struct Reactor {
     /// No receive is submitted while this is set.
     pub(crate) reading_paused: bool,
     pub(crate) files: Slab<FileTask>,
+    /// Writes that [`Reactor::start_writes`] has not handed over yet.
     pub(crate) writes_queued: bool,
     pub(crate) pipes: Pipes,
     /// Connections that wait for a pipe, oldest first.

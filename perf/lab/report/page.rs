@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("pointer.js");
 
 /// What of the style a picture alone needs: the colours of both schemes, and how lines and words take them.
 pub fn picture_style() -> String {
@@ -11,7 +12,6 @@ pub fn picture_style() -> String {
     let rules: Vec<&str> = rest.lines().filter(|line| line.starts_with("svg ")).collect();
     format!("{colours}{}\n", rules.join("\n"))
 }
-const SCRIPT: &str = include_str!("pointer.js");
 
 /// Text that may stand between tags and in attributes.
 pub fn escaped(text: &str) -> String {

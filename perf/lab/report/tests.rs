@@ -365,7 +365,7 @@ fn a_picture_alone_names_both_sides_over_each_part_and_brings_its_colours() {
     assert_eq!(parts, 1 + table.pairings.len(), "throughput of each pairing, the CPU of the first");
     assert_eq!(svg.matches("Throughput (more is better)").count(), table.pairings.len());
     assert_eq!(svg.matches("Broker CPU for the same work").count(), 1);
-    assert_eq!(svg.matches("qual durability: ").count() + svg.matches("UNEQUAL durability: ").count(), parts);
+    assert_eq!(svg.matches("Equal durability: ").count() + svg.matches("UNEQUAL durability: ").count(), parts);
     assert!(svg.contains("prefers-color-scheme: dark") && svg.contains("svg text {") && !svg.contains(".badge"));
     assert_eq!((svg.matches("<svg ").count(), svg.matches("</svg>").count()), (1, 1));
     assert!(!svg.contains("<b>nobody</b>"), "text of a result became markup");

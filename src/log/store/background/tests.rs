@@ -322,6 +322,18 @@ fn a_checkpoint_waits_for_logs_that_need_older_files_than_the_newest_and_for_its
     assert_eq!(*advance(&mut world), CheckpointState::Idle, "the last one follows");
 }
 
+#[test]
+fn a_checkpoint_takes_logs_as_they_are_unless_the_journal_runs_short() {
+    for (full, then) in [(false, CheckpointState::Writing), (true, CheckpointState::Wanted(3))] {
+        let (mut world, key) = world_of(&[5000]);
+        world.store.ring = ring(2, 8192, 0);
+        world.store.limits.checkpoint_every_bytes = 1;
+        world.store.journal_full = full;
+        assert_eq!(*advance(&mut world), then, "the log waits for less than half of the cache");
+        assert_eq!(world.store.want_destage.contains(key), full);
+    }
+}
+
 /// What a checkpoint that is written now has, and its slot.
 fn checkpoint(world: &mut World, clean: bool) -> (CheckpointImage, u8) {
     world.store.out.clear();
