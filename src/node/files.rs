@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coretide_log::io::{Durability, FileId, IoError, Job, Op, OpOk, OpResult, VolumeSpace};
+use coretide_reactor::facts::Facts;
 use coretide_reactor::fs::{Disk, FileError, FileOk, FileOp, FileResult, is_under};
 use coretide_reactor::hotfile::HotFile;
 
@@ -66,7 +66,7 @@ trait Opened {
 
 impl Opened for Arc<File> {
     fn identity(&self) -> std::io::Result<(u64, u64)> {
-        self.metadata().map(|found| (found.dev(), found.ino()))
+        Facts::of(self).map(|found| found.identity)
     }
 }
 
@@ -108,10 +108,8 @@ impl<T: Clone + Opened> Cache<T> {
     ) -> Result<T, E> {
         self.clock += 1;
         if let Some(cached) = self.files.get_mut(&key) {
-            let is_current = || {
-                let found = std::fs::metadata(root.join(key.0.path()));
-                found.is_ok_and(|found| (found.dev(), found.ino()) == cached.identity)
-            };
+            let is_current =
+                || Facts::at(&root.join(key.0.path())).is_ok_and(|found| found.identity == cached.identity);
             if !may_be_replaced(&key.0) || is_current() {
                 cached.used = self.clock;
                 return Ok(cached.file.clone());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use coretide_stdx::aligned::{AlignedBuf, BLOCK_BYTES, BufPool, blocks_down, blocks_up};
 
+use crate::facts::Facts;
 use crate::sys;
 
 /// Descriptors that one [`Disk`] keeps open between operations.
@@ -261,7 +262,7 @@ impl Disk {
             FileOp::SyncDir { path } => File::open(self.at(path))?.sync_all().map(|()| FileOk::Done),
             FileOp::Allocate { path, len, zeros } => self.allocate(path, *len, *zeros).map(|()| FileOk::Done),
             FileOp::Truncate { path, len } => self.open(path, false, false)?.set_len(*len).map(|()| FileOk::Done),
-            FileOp::Len { path } => fs::metadata(self.at(path)).map(|found| FileOk::Len(found.len())),
+            FileOp::Len { path } => Facts::at(&self.at(path)).map(|found| FileOk::Len(found.len)),
             FileOp::Remove { path } => absent_is_fine(fs::remove_file(self.at(path))),
             FileOp::MakeDir { path } => fs::create_dir_all(self.at(path)).map(|()| FileOk::Done),
             FileOp::RenameDir { from, to } => fs::rename(self.at(from), self.at(to)).map(|()| FileOk::Done),
@@ -287,7 +288,7 @@ impl Disk {
         let used = open.clock;
         // Another thread's disk may have removed the file, and a new one may be there under its name.
         if let Some(found) = open.by_path.get_mut(&key)
-            && found.file.metadata()?.nlink() > 0
+            && Facts::of(&found.file)?.links > 0
         {
             found.used = used;
             return Ok(Arc::clone(&found.file));
@@ -347,7 +348,7 @@ impl Disk {
 
     fn allocate(&self, path: &str, len: u64, zeros: bool) -> io::Result<()> {
         let file = self.open(path, false, true)?;
-        let old = file.metadata()?.len();
+        let old = Facts::of(&file)?.len;
         if old >= len {
             return Ok(());
         }
@@ -384,7 +385,7 @@ impl Disk {
 
 /// How much of `len` bytes from `at` the file has, so that a length from outside never decides an allocation.
 fn readable(file: &File, at: u64, len: usize) -> io::Result<usize> {
-    Ok(file.metadata()?.len().saturating_sub(at).min(len as u64) as usize)
+    Ok(Facts::of(file)?.len.saturating_sub(at).min(len as u64) as usize)
 }
 
 fn absent_is_fine(done: io::Result<()>) -> io::Result<FileOk> {

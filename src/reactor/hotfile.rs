@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use coretide_stdx::aligned::{AlignedBuf, BLOCK_BYTES, blocks_down};
 use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
 
+use crate::facts::Facts;
 use crate::fs::{FileError, is_aligned, open_file};
 use crate::reactor::{Event, Reactor, errno_error};
 use crate::ring::{Completion, Kind, tag};
@@ -43,7 +43,7 @@ impl HotFile {
 
     /// Which file it is: device and inode.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
-        self.file.metadata().map(|found| (found.dev(), found.ino()))
+        Facts::of(&self.file).map(|found| found.identity)
     }
 }
 

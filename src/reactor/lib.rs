@@ -31,6 +31,7 @@ pub mod background;
 pub mod conn;
 pub mod cpu;
 pub mod error;
+pub mod facts;
 pub mod frames;
 pub mod fs;
 pub mod hotfile;
