@@ -8,7 +8,7 @@ use crate::lab::result::{
     Recommendation, Run, Side, Sweep, Validity, new_histogram,
 };
 use crate::lab::scenario::Scenario;
-use crate::lab::versus::{Aims, PLAIN, Pairing, ROWS, RawRow, RawSide, RawTable, RawTurn, Row, RowKind};
+use crate::lab::versus::{Aims, PLAIN, Pairing, ROWS, RawRow, RawSide, RawTable, RawTurn, Row, RowKind, SetAside};
 use coretide_stdx::prng::Prng;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -220,11 +220,14 @@ fn versus() -> ResultFile {
                 kind: row.kind(),
                 not_run: None,
                 turns: turns.into(),
+                set_aside: Vec::new(),
                 ratios: Vec::new(),
                 validity: Validity::new(Vec::new(), Vec::new()),
             };
             if place == 3 {
                 raw.turns[1][2].errors = 7;
+                let turn = RawTurn { others_cores: 0.3, ..raw.turns[0][1].clone() };
+                raw.set_aside.push(SetAside { round: 1, side: 0, why: turn.disturbed().unwrap(), turn });
             }
             if place == ROWS.len() - 1 {
                 raw.turns.iter_mut().for_each(Vec::clear);
@@ -307,6 +310,7 @@ fn what_is_invalid_unequal_or_incomplete_says_so() {
     assert!(swept.contains("INCOMPLETE") && swept.contains("NOTHING FULFILS IT") && swept.contains("batch.size=65536"));
     let versus = page(&versus());
     assert!(versus.contains("Compressed batches") && versus.contains("compression gzip, batches of 16 KiB"));
+    assert!(versus.contains("measured again: 1; in the first of them other processes used 0.3 cores"));
     assert!(versus.contains("7 requests failed") && versus.contains("missed") && versus.contains("reached"));
 }
 

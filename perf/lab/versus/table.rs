@@ -79,6 +79,9 @@ pub struct RawRow {
     pub not_run: Option<String>,
     /// The turns of each side, in the order of the rounds; none for a side that this row has nothing to ask of.
     pub turns: Vec<Vec<RawTurn>>,
+    /// Turns that were measured again because somebody else used the machine meanwhile; no figure knows them.
+    #[serde(default)]
+    pub set_aside: Vec<SetAside>,
     /// Figure by figure, pairing by pairing.
     pub ratios: Vec<RawRatio>,
     /// Whether it may be believed.
@@ -136,7 +139,28 @@ pub struct RawTurn {
     pub others_cores: f64,
 }
 
+/// A turn that does not count, and is kept for who wants to look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Its round, from 0.
+    pub round: usize,
+    /// Its place in [`RawTable::sides`].
+    pub side: usize,
+    /// Why.
+    pub why: String,
+    /// What it measured.
+    pub turn: RawTurn,
+}
+
 impl RawTurn {
+    /// Who else used the machine meanwhile, if so much that the turn may not be believed. What the turn measured has no say.
+    pub fn disturbed(&self) -> Option<String> {
+        if self.steal_percent > STEAL_MAX_PERCENT {
+            return Some(format!("the machine lost {:.0} % of its CPU to others on its host", self.steal_percent));
+        }
+        (self.others_cores > OTHERS_MAX_CORES).then(|| format!("other processes used {:.1} cores", self.others_cores))
+    }
+
     /// Responses per second.
     pub fn requests_per_s(&self) -> f64 {
         self.requests as f64 / self.secs
@@ -337,13 +361,10 @@ impl RawRow {
             if errors > 0 {
                 reasons.push(format!("{name} ({}): {errors} requests failed", side.durability));
             }
-            let most = |of: fn(&RawTurn) -> f64| turns.iter().map(of).fold(0.0, f64::max);
-            let (steal, others) = (most(|turn| turn.steal_percent), most(|turn| turn.others_cores));
-            if steal > STEAL_MAX_PERCENT {
-                reasons.push(format!("{name}: the machine lost {steal:.0} % of its CPU to others on its host"));
-            }
-            if others > OTHERS_MAX_CORES {
-                reasons.push(format!("{name}: other processes used {others:.1} cores"));
+            let disturbed: Vec<String> = turns.iter().filter_map(RawTurn::disturbed).collect();
+            if let Some(first) = disturbed.first() {
+                let (some, all) = (disturbed.len(), turns.len());
+                reasons.push(format!("{name} ({}): in {some} of {all} turns {first}", side.durability));
             }
             let least_from_disk = turns.iter().filter_map(|turn| turn.from_disk).fold(f64::INFINITY, f64::min);
             if least_from_disk < FROM_DISK_FROM {
@@ -359,6 +380,13 @@ impl RawRow {
                     remarks.push(format!("{name} ({durability}) did not hold the rate in {slow} of {all} turns"));
                 }
             }
+        }
+        if let Some(first) = self.set_aside.first() {
+            let count = self.set_aside.len();
+            remarks.push(format!(
+                "turns that do not count and were measured again: {count}; in the first of them {}",
+                first.why
+            ));
         }
         for ratio in self.ratios.iter().filter(|ratio| ratio.more_is_better) {
             let [low, high] = ratio.paired.interval;
