@@ -28,6 +28,8 @@ pub struct Machine {
     pub distribution: Option<String>,
     /// What the kernel takes the time from.
     pub clock_source: Option<String>,
+    /// TCP's congestion control: some pace what they send, over loopback, too.
+    pub congestion_control: Option<String>,
     /// How the cores' frequency is chosen; none where the machine does not choose it.
     pub governor: Option<String>,
     /// CPU time that the host gave to others since the start, as a share of all, in percent.
@@ -85,6 +87,7 @@ impl Machine {
             kernel: text("/proc/sys/kernel/osrelease"),
             distribution: text("/etc/os-release").and_then(|release| distribution(&release)),
             clock_source: text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            congestion_control: text("/proc/sys/net/ipv4/tcp_congestion_control"),
             governor: text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             steal_percent_since_boot: text("/proc/stat").and_then(|stat| steal_percent(&stat)),
             load_before: text("/proc/loadavg").and_then(|load| load.split(' ').next()?.parse().ok()),
@@ -289,6 +292,8 @@ mod tests {
         assert!(!machine.versions.contains_key("none"));
         let value = serde_json::to_value(&machine).unwrap();
         assert_eq!(serde_json::from_value::<Machine>(value).unwrap(), machine);
-        assert!(facts().get("kernel").is_some());
+        assert!(
+            facts().get("kernel").is_some() && facts().get("congestion_control").is_some_and(|found| found.is_string())
+        );
     }
 }

@@ -56,6 +56,7 @@ fn told(machine: &Machine) -> String {
     add("kernel", machine.kernel.clone());
     add("distribution", machine.distribution.clone());
     add("clock source", machine.clock_source.clone());
+    add("TCP congestion control", machine.congestion_control.clone());
     add("frequency governor", machine.governor.clone().or_else(|| Some("not of this machine".to_string())));
     add("CPU taken by the host since boot", machine.steal_percent_since_boot.map(|share| format!("{share} %")));
     add("load before", machine.load_before.map(|load| load.to_string()));
