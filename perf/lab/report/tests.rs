@@ -226,7 +226,7 @@ fn versus() -> ResultFile {
             };
             if place == 3 {
                 raw.turns[1][2].errors = 7;
-                let turn = RawTurn { others_cores: 0.3, ..raw.turns[0][1].clone() };
+                let turn = RawTurn { others_cores: 0.3, errors: 2, ..raw.turns[0][1].clone() };
                 raw.set_aside.push(SetAside { round: 1, side: 0, why: turn.disturbed().unwrap(), turn });
             }
             if place == ROWS.len() - 1 {
@@ -311,6 +311,7 @@ fn what_is_invalid_unequal_or_incomplete_says_so() {
     let versus = page(&versus());
     assert!(versus.contains("Compressed batches") && versus.contains("compression gzip, batches of 16 KiB"));
     assert!(versus.contains("measured again: 1; in the first of them other processes used 0.3 cores"));
+    assert!(versus.contains("2 requests failed"), "in a turn that does not count, too");
     assert!(versus.contains("7 requests failed") && versus.contains("missed") && versus.contains("reached"));
 }
 

@@ -355,9 +355,11 @@ impl RawRow {
     fn validity(&self, sides: &[RawSide]) -> Validity {
         let (mut reasons, mut remarks) = (Vec::new(), Vec::new());
         reasons.extend(self.not_run.clone());
-        for (side, turns) in sides.iter().zip(&self.turns) {
+        for (place, (side, turns)) in sides.iter().zip(&self.turns).enumerate() {
             let name = &side.name;
-            let errors: u64 = turns.iter().map(|turn| turn.errors).sum();
+            // A turn that does not count has still shown that the broker fails requests.
+            let aside = self.set_aside.iter().filter(|aside| aside.side == place).map(|aside| &aside.turn);
+            let errors: u64 = turns.iter().chain(aside).map(|turn| turn.errors).sum();
             if errors > 0 {
                 reasons.push(format!("{name} ({}): {errors} requests failed", side.durability));
             }
