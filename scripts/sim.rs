@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// What `--help` prints.
 pub const USAGE: &str = "usage: cargo x sim [--seeds N] [--first S] [--solo | --whole] [--report]
-  --seeds N               how many seeds of each kind (400 and 250)
+  --seeds N               how many seeds of each kind (3000 and 1000)
   --first S               the first of them (1)
   --solo                  only the store, on a disk that fails and loses power
   --whole                 only whole shards with their clients

@@ -649,4 +649,11 @@ mod tests {
     fn bug_a_start_relied_on_a_checkpoint_that_was_not_durable() {
         passes(900_501);
     }
+
+    /// A kill left a commit that was not durable; the start removed the segments that it let go, and a power cut took the
+    /// commit.
+    #[test]
+    fn bug_a_start_removed_segments_for_a_commit_that_was_not_durable() {
+        run_solo(1400).map(|_| ()).unwrap_or_else(|what| panic!("{what}"));
+    }
 }

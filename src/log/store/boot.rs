@@ -240,6 +240,7 @@ enum State {
         resume: Option<u32>,
     },
     Scan(Box<Scan>),
+    JournalsKept,
     Remove {
         job: Option<RemoveJob>,
     },
@@ -346,6 +347,7 @@ impl Boot {
             }
             State::Destage { todo, job, resume } => self.destage(todo, job, resume, results),
             State::Scan(scan) => self.scan(scan, results),
+            State::JournalsKept => self.check(&results, |_| Next::Go(State::Remove { job: None })),
             State::Remove { job } => self.remove(job, results),
             State::Write => self.check(&results, |boot| boot.write()),
             State::Commit => self.check(&results, |boot| boot.commit()),
@@ -406,7 +408,19 @@ impl Boot {
         }
         self.replay.finish();
         self.demand_vital()?;
-        Ok(Next::Go(State::Remove { job: None }))
+        Ok(Next::Do(self.keep_journals(), State::JournalsKept))
+    }
+
+    /// Read, but perhaps not durable yet: what a commit says is of no use any more is removed for good.
+    fn keep_journals(&self) -> Vec<Op> {
+        if self.replay.garbage.is_empty() {
+            return Vec::new();
+        }
+        let of_shard = |(&shard, kept): (&u16, &Kept)| {
+            let files = kept.files.iter().map(move |file| FileId::Journal { shard, no: file.no });
+            files.collect::<Vec<_>>()
+        };
+        self.kept.iter().flat_map(of_shard).map(|file| Op::Sync { file }).collect()
     }
 
     /// Refuses a directory with records in which no boot file says what counts.

@@ -1,4 +1,4 @@
-//! Runs seeds of the simulation: some hundreds by default, or as many as asked.
+//! Runs seeds of the simulation: some thousands by default, or as many as asked.
 //!
 //! `cargo test -p coretide-sim --test seeds -- [--seeds N] [--first S] [--solo | --whole] [--report] [--progress]`; `cargo x sim`
 //! is short for it. A failure names its seed and the command that replays it. Must never touch: what a seed does.
@@ -18,8 +18,8 @@ use coretide_sim::solo::run_solo;
 use coretide_sim::{run, run_covered};
 
 /// Seeds of either kind when nothing is asked for.
-const SOLO_SEEDS: u64 = 400;
-const WHOLE_SEEDS: u64 = 250;
+const SOLO_SEEDS: u64 = 3000;
+const WHOLE_SEEDS: u64 = 1000;
 /// Of so many runs one is done twice, and both must leave the same trace.
 const TWICE_EVERY: u64 = 25;
 /// Failures after which the rest is not run.

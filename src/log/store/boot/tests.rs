@@ -332,6 +332,39 @@ fn a_start_writes_over_the_older_of_the_two_boot_files() {
 }
 
 #[test]
+fn a_start_removes_nothing_before_what_tells_it_to_is_durable() {
+    let mut world = World::new(1, small_limits(), small_config());
+    let log = world.create();
+    for _ in 0..20 {
+        world.append(log, 9000, Durability::Durable);
+        world.settle();
+    }
+    let model = &world.logs[&log];
+    let (key, end) = (model.key, model.end());
+    world.store.set_log_start(key, world.now, end);
+    world.tick();
+    world.write();
+    world.kill();
+    let owner = Arc::new(|_: TopicPartition, _: u16| 0);
+    let mut start = Boot::new(BootConfig { shards: 1, owner, random: 7, limits: small_limits(), vital: None });
+    let (mut results, mut kept, mut removed) = (Vec::new(), 0, 0);
+    while let Step::Do(ops) = start.step(results) {
+        for op in &ops {
+            match op {
+                Op::Sync { file: FileId::Journal { .. } } => kept += 1,
+                Op::Remove { .. } | Op::RenameDir { .. } => {
+                    assert_eq!(kept, journals(&world.disk).len(), "{op:?}");
+                    removed += 1;
+                }
+                _ => {}
+            }
+        }
+        results = run_all(&mut world.disk, &ops);
+    }
+    assert!(removed > 0);
+}
+
+#[test]
 fn what_was_replayed_is_destaged_when_it_is_too_much_for_memory() {
     for (bytes, is_destaged) in [(64 << 20, false), ((64 << 20) + 1, true)] {
         let limits = small_limits();
