@@ -447,7 +447,7 @@ impl Store {
         let mut logs = Vec::new();
         for at in 0..self.logs.len() {
             let Some(log) = self.logs[at].as_deref_mut() else { continue };
-            if log.aux_dirty && log.offline.is_none() {
+            if log.aux_dirty {
                 log.aux = aux(LogKey(at as u32));
                 log.aux_end = log.end_offset;
                 log.aux_dirty = false;

@@ -224,6 +224,8 @@ fn a_failed_segment_write_stops_one_log_only() {
     world.kill();
     world.reboot();
     assert!(world.logs[&bad].acked >= acked);
+    let found = world.recovered.iter().find(|found| found.tp == world.logs[&bad].tp).expect("it is still there");
+    assert_eq!(found.aux_end_offset, found.end_offset, "no commit is left that tells of its producers");
     world.check_all_reads();
     world.append(bad, 100, Durable);
     world.settle();
