@@ -222,7 +222,10 @@ impl Shard {
         let jobs = &mut self.logs.jobs;
         let Err(of) = jobs.aheads.wait(&cold, of) else { return };
         cold.want_file = jobs.want_file;
-        let sequential = cold.is_sequential();
+        // Who begins at the beginning goes on.
+        let begins = cold.from_offset == self.logs.store.log_start_offset(cold.key);
+        let sequential = begins || cold.is_sequential();
+        let jobs = &mut self.logs.jobs;
         jobs.queue.push_back((cold, JobOf::Part { of, sequential }));
         self.start_queued();
     }

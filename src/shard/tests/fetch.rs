@@ -393,8 +393,8 @@ fn bug_ours_a_search_by_time_may_be_overtaken_by_deletions_for_as_long_as_they_g
     assert_eq!(rig.notices, [], "all is as it should be");
 }
 
-/// A topic whose records are on disk only, and a reader of it that is known to go on; offset 12 is next.
-fn sequential_reader(configs: &[(&str, &str)]) -> (Rig, ConnId) {
+/// A topic whose records are on disk only, and a connection to read it.
+fn cold_topic(configs: &[(&str, &str)]) -> (Rig, ConnId) {
     let settings = [("coretide.shard.cache.bytes", "1048576"), ("coretide.fetch.cold.mode", "direct")];
     let mut rig = Rig::with(1, &settings);
     rig.create("t", 1, configs);
@@ -404,6 +404,12 @@ fn sequential_reader(configs: &[(&str, &str)]) -> (Rig, ConnId) {
     }
     let mut rig = rig.restart(1, &settings);
     let conn = rig.open(0);
+    (rig, conn)
+}
+
+/// The same, and a reader of it that is known to go on; offset 12 is next.
+fn sequential_reader(configs: &[(&str, &str)]) -> (Rig, ConnId) {
+    let (mut rig, conn) = cold_topic(configs);
     for from in [0, 6] {
         assert_eq!(read(&mut rig, conn, from), (from..from + 6).collect::<Vec<_>>());
     }
@@ -442,6 +448,20 @@ fn what_a_sequential_reader_of_cold_data_asks_for_next_is_read_before_it_asks() 
     assert_eq!(received(&mut rig, conn), [24, 25, 26, 27, 28, 29]);
     rig.release_reads();
     assert_eq!(received(&mut rig, other), [24, 25, 26, 27, 28, 29]);
+}
+
+#[test]
+fn what_follows_the_beginning_is_read_before_anybody_asks_and_what_follows_any_other_place_is_not() {
+    let (mut rig, conn) = cold_topic(&[]);
+    assert_eq!(read(&mut rig, conn, 0), [0, 1, 2, 3, 4, 5]);
+    rig.hold_reads = true;
+    assert_eq!(read(&mut rig, conn, 6), [6, 7, 8, 9, 10, 11], "no read stands between question and answer");
+    let (mut rig, conn) = cold_topic(&[]);
+    assert_eq!(read(&mut rig, conn, 5), [5, 6, 7, 8, 9, 10]);
+    rig.hold_reads = true;
+    rig.send(conn, VERSION, &fetch("t", vec![part(0, 11)]));
+    assert_eq!(rig.release_reads(), 1, "its own");
+    assert_eq!(received(&mut rig, conn), [11, 12, 13, 14, 15, 16]);
 }
 
 #[test]
