@@ -244,7 +244,7 @@ impl ColdJob {
     fn start_at(&mut self, entry: Option<(u32, u32)>) {
         let source = &self.spec.source;
         (self.at, self.expect) = match entry {
-            Some((relative, position)) if position < source.file_end => {
+            Some((relative, position)) if position < source.end() => {
                 (position, Expect::Indexed(source.segment + i64::from(relative)))
             }
             _ => (0, Expect::Base(source.segment)),

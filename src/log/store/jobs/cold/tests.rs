@@ -234,7 +234,7 @@ fn an_index_that_leads_to_far_before_the_batch_is_suspect() {
 }
 
 #[test]
-fn an_entry_that_names_a_damaged_batch_is_right_and_one_behind_the_file_is_not_believed() {
+fn an_entry_that_names_a_damaged_batch_is_right_and_one_behind_the_segment_is_not_believed() {
     let mut cold = Cold::new(10, SIZE, 0, &[(2, 2000), (5, 5000)]);
     cold.damage(5500);
     let (done, _) = cold.read(5, SIZE, ColdStart::Unknown);
@@ -242,9 +242,23 @@ fn an_entry_that_names_a_damaged_batch_is_right_and_one_behind_the_file_is_not_b
     let mut wrong = Cold::new(10, SIZE, 0, &[(2, 2000), (5, 5100)]);
     let (done, _) = wrong.read(5, SIZE, ColdStart::Unknown);
     assert_eq!((taken(&done), done.suspect), ((SIZE, 6), Some(0)));
-    let mut cold = Cold::new(10, SIZE, 1, &[(9, 9000)]);
-    let (done, reads) = cold.read(9, SIZE, ColdStart::Unknown);
+    let mut behind = Cold::new(10, SIZE, 1, &[(9, 10_000)]);
+    let (done, reads) = behind.read(9, SIZE, ColdStart::Unknown);
     assert_eq!((taken(&done), reads.len()), ((SIZE, 10), 1));
+}
+
+/// A stop writes the entries of what lies in the last block, which memory has after the next start.
+#[test]
+fn bug_ours_a_batch_in_memory_that_the_index_names_is_not_looked_for_from_the_segment_s_beginning() {
+    let mut cold = Cold::new(600, 1024, 2, &[(2, 2048), (598, 598 * 1024)]);
+    for from_offset in [598, 599] {
+        let (done, reads) = cold.read(from_offset, 1024, ColdStart::Unknown);
+        assert_eq!((taken(&done), done.suspect, reads.len()), ((1024, from_offset + 1), None, 0));
+    }
+    let mut wrong = Cold::new(600, 1024, 2, &[(2, 2048), (598, 598 * 1024 + 1)]);
+    let (done, reads) = wrong.read(598, 1024, ColdStart::Unknown);
+    assert_eq!((taken(&done), done.suspect), ((1024, 599), Some(0)));
+    assert_eq!(reads[0].0, 0, "from the entry before");
 }
 
 #[test]
