@@ -241,6 +241,7 @@ enum State {
     },
     Scan(Box<Scan>),
     JournalsKept,
+    TimeIndexes(Vec<(TopicPartition, FileId)>),
     Remove {
         job: Option<RemoveJob>,
     },
@@ -266,6 +267,8 @@ pub struct Boot {
     destage_buffers: BufPool,
     scanned: bool,
     clean: bool,
+    /// The last checkpoint of every shard is that of a clean stop.
+    stopped: bool,
     bytes_read: u64,
     notes: Vec<String>,
     recovered: Vec<ShardRecovered>,
@@ -287,6 +290,7 @@ impl Boot {
             replay: Replay::default(),
             scanned: false,
             clean: true,
+            stopped: true,
             bytes_read: 0,
             notes: Vec::new(),
             recovered: Vec::new(),
@@ -347,7 +351,11 @@ impl Boot {
             }
             State::Destage { todo, job, resume } => self.destage(todo, job, resume, results),
             State::Scan(scan) => self.scan(scan, results),
-            State::JournalsKept => self.check(&results, |_| Next::Go(State::Remove { job: None })),
+            State::JournalsKept => self.check(&results, |boot| {
+                let todo = if boot.stopped { Vec::new() } else { boot.replay.time_indexes() };
+                Boot::next_time_index(todo)
+            }),
+            State::TimeIndexes(todo) => self.time_index(todo, results),
             State::Remove { job } => self.remove(job, results),
             State::Write => self.check(&results, |boot| boot.write()),
             State::Commit => self.check(&results, |boot| boot.commit()),
@@ -409,6 +417,26 @@ impl Boot {
         self.replay.finish();
         self.demand_vital()?;
         Ok(Next::Do(self.keep_journals(), State::JournalsKept))
+    }
+
+    fn time_index(
+        &mut self,
+        mut todo: Vec<(TopicPartition, FileId)>,
+        results: Vec<OpResult>,
+    ) -> Result<Next, BootError> {
+        if let Some((tp, file)) = todo.pop() {
+            self.replay.clamp_time_index(tp, &file, len(results.into_iter().next())?);
+        }
+        Ok(Boot::next_time_index(todo))
+    }
+
+    /// A time index may have been made anew behind the checkpoint's back, with an entry less: to write behind what the
+    /// checkpoint counts would leave a hole.
+    fn next_time_index(todo: Vec<(TopicPartition, FileId)>) -> Next {
+        match todo.last() {
+            Some((_, file)) => Next::Do(vec![Op::Len { file: file.clone() }], State::TimeIndexes(todo)),
+            None => Next::Go(State::Remove { job: None }),
+        }
     }
 
     /// Read, but perhaps not durable yet: what a commit says is of no use any more is removed for good.
@@ -513,6 +541,7 @@ impl Boot {
 
     fn take_checkpoint(&mut self, image: Option<Box<CheckpointImage>>) -> Next {
         let journal_id = journal_id(self.meta.map_or(0, |(meta, _)| meta.random), self.shard.no);
+        self.stopped &= image.as_ref().is_some_and(|image| image.meta.clean);
         let mut chain = Chain { journal_id, seq: 1, previous_crc: 0 };
         match image {
             Some(image) => {
@@ -741,6 +770,15 @@ impl Job for Boot {
             self.state = state;
         }
         step
+    }
+}
+
+/// A file's length; 0 if it is absent.
+fn len(result: Option<OpResult>) -> Result<u64, BootError> {
+    match result {
+        Some(Ok(OpOk::Len(len))) => Ok(len),
+        Some(Err(error)) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(0),
     }
 }
 

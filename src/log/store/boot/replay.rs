@@ -10,10 +10,12 @@ use coretide_model::TopicPartition;
 
 use super::scan::gap;
 use crate::batch::{check_crc, peek_header, walk_batches};
+use crate::io::{FileId, SegmentFile};
 use crate::store::api::BatchSummary;
 use crate::store::format::{Body, DirectEntry, Entry};
+use crate::store::index::TIME_ENTRY_BYTES;
 use crate::store::jobs::RemoveSpec;
-use crate::store::segment::{Log, Phase, Run, block_floor};
+use crate::store::segment::{Log, Phase, Run, Segment, block_floor};
 
 /// The logs of one shard while its journal is replayed.
 #[derive(Debug, Default)]
@@ -262,6 +264,28 @@ impl Replay {
                 segment.allocated = block_floor(segment.destaged);
             }
         }
+    }
+
+    /// The time indexes that are written on behind what they have.
+    pub fn time_indexes(&self) -> Vec<(TopicPartition, FileId)> {
+        let file = |log: &Log, segment: &Segment| FileId::Segment {
+            dir: Arc::clone(&log.dir),
+            base_offset: segment.base_offset,
+            kind: SegmentFile::TimeIndex,
+        };
+        let of_log = |(tp, log): (&TopicPartition, &Log)| {
+            let growing = log.segments.iter().filter(|it| it.phase != Phase::Closed && it.index.time_bytes > 0);
+            growing.map(|segment| (*tp, file(log, segment))).collect::<Vec<_>>()
+        };
+        self.logs.iter().flat_map(of_log).collect()
+    }
+
+    /// A time index goes on where its file ends, if that is sooner. What it says is no later than the last entry that it had.
+    pub fn clamp_time_index(&mut self, tp: TopicPartition, file: &FileId, len: u64) {
+        let FileId::Segment { base_offset, .. } = file else { return };
+        let Some(segment) = self.logs.get_mut(&tp).and_then(|log| log.segment_mut(*base_offset)) else { return };
+        let whole = len - len % TIME_ENTRY_BYTES as u64;
+        segment.index.time_bytes = segment.index.time_bytes.min(u32::try_from(whole).unwrap_or(u32::MAX));
     }
 
     /// Bytes in memory that no segment holds.

@@ -91,6 +91,29 @@ fn appends_and_a_stop_go_on_behind_an_index_that_was_made_anew() {
     world.check_all_reads();
 }
 
+/// A stop's last time entry is not made again, and the checkpoint still counts it.
+#[test]
+fn bug_ours_an_index_that_was_made_anew_before_a_kill_gets_no_hole() {
+    let (mut world, log) = filled(small_limits());
+    let open = index_files(&world, log).pop().expect("three");
+    let times = open.replace(".index", ".timeindex");
+    let len = |world: &World| world.disk.file(&times).expect("a time index").len();
+    let before = len(&world);
+    spoil(&mut world, &open);
+    read_about(&mut world, log);
+    world.settle();
+    assert_eq!((told(&world), len(&world)), (1, before - 12));
+    world.kill();
+    world.reboot();
+    for _ in 0..100 {
+        world.append(log, 2000, Durable);
+        world.settle();
+    }
+    world.stop();
+    world.kill();
+    assert_eq!(check_disk(&mut world.disk, false).findings, []);
+}
+
 #[test]
 fn an_index_is_not_made_while_its_log_is_written() {
     // By a destage.
