@@ -36,7 +36,7 @@ pub(super) static KEYS: &[Key] = &[
     key("coretide.poll.idle.us", Int, Some("0"), Between(0, 1000000), Medium)
         .doc("Microseconds that an idle shard looks for work before it sleeps: a busy core, but faster answers."),
     key("coretide.shard.cache.bytes", Long, Some("67108864"), Between(1048576, 1099511627776), Medium)
-        .doc("Memory of one shard for the newest records, from which consumers at the tail are served."),
+        .doc("Memory of one shard for the newest records; consumers that lag no further read nothing from the disk."),
     key("coretide.shard.memory.bytes", Long, Some("268435456"), Between(16777216, 1099511627776), High)
         .doc("Memory of one shard for requests, responses, unwritten records; when spent, sockets are not read."),
     key("coretide.shards", Int, Some("0"), Between(0, 1024), High)
