@@ -318,15 +318,15 @@ impl Seat {
         };
         let disk = Disk::new(&self.path, self.direct).giving_way_to(Arc::clone(&self.commits));
         let disk = Arc::new(disk);
-        let start = |name: &str, nice| {
-            let (disk, hot) = (Arc::clone(&disk), Arc::clone(&self.lines.bell));
+        let start = |name: &str| {
+            let (nice, disk, hot) = (cpu::BACKGROUND_NICE, Arc::clone(&disk), Arc::clone(&self.lines.bell));
             let options =
                 BackgroundOptions { name: format!("shard-{me}-{name}"), core: self.background_core, nice, disk, hot };
             let started = Background::start(options).map_err(|error| error.to_string())?;
             let _ = self.kinds.send(started.kind().clone());
             Ok::<_, String>(started)
         };
-        let (background, reads) = (start("bg", cpu::BACKGROUND_NICE)?, start("read", cpu::READS_NICE)?);
+        let (background, reads) = (start("bg")?, start("read")?);
         // After its background has begun, which would inherit the core.
         if let Some(core) = self.core
             && !cpu::pin_to(core)

@@ -3,10 +3,9 @@
 
 use crate::error::SetupError;
 
-/// The niceness of background threads that nobody waits for: the kernel lets the hot thread of the same core go first.
-pub const BACKGROUND_NICE: i32 = 19;
-/// The niceness of those that clients wait for. On a core whose time others take, too, 19 is next to nothing.
-pub const READS_NICE: i32 = 5;
+/// The niceness of background threads: the kernel lets the hot thread of the same core go first. No more than this, since
+/// clients wait for cold reads, and appends for space: on a core whose time others take, too, 19 is next to nothing.
+pub const BACKGROUND_NICE: i32 = 5;
 
 /// The cores this process may run on (the affinity mask that a container or `taskset` left us), in order.
 pub fn allowed_cores() -> Vec<usize> {
