@@ -319,9 +319,13 @@ impl Seat {
         let disk = Disk::new(&self.path, self.direct).giving_way_to(Arc::clone(&self.commits));
         let disk = Arc::new(disk);
         let start = |name: &str| {
-            let (nice, disk, hot) = (cpu::BACKGROUND_NICE, Arc::clone(&disk), Arc::clone(&self.lines.bell));
-            let options =
-                BackgroundOptions { name: format!("shard-{me}-{name}"), core: self.background_core, nice, disk, hot };
+            let options = BackgroundOptions {
+                name: format!("shard-{me}-{name}"),
+                core: self.background_core,
+                nice: cpu::BACKGROUND_NICE,
+                disk: Arc::clone(&disk),
+                hot: Arc::clone(&self.lines.bell),
+            };
             let started = Background::start(options).map_err(|error| error.to_string())?;
             let _ = self.kinds.send(started.kind().clone());
             Ok::<_, String>(started)

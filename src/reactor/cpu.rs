@@ -3,8 +3,8 @@
 
 use crate::error::SetupError;
 
-/// The niceness of background threads: the kernel lets the hot thread of the same core go first. No more than this, since
-/// clients wait for cold reads, and appends for space: on a core whose time others take, too, 19 is next to nothing.
+/// The niceness of background threads: the kernel lets the hot thread of the same core go first. No more than this:
+/// clients wait for what they do, and on a core whose time others take, too, 19 is next to nothing.
 pub const BACKGROUND_NICE: i32 = 5;
 
 /// The cores this process may run on (the affinity mask that a container or `taskset` left us), in order.

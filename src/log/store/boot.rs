@@ -444,11 +444,8 @@ impl Boot {
         if self.replay.garbage.is_empty() {
             return Vec::new();
         }
-        let of_shard = |(&shard, kept): (&u16, &Kept)| {
-            let files = kept.files.iter().map(move |file| FileId::Journal { shard, no: file.no });
-            files.collect::<Vec<_>>()
-        };
-        self.kept.iter().flat_map(of_shard).map(|file| Op::Sync { file }).collect()
+        let files = self.kept.iter().flat_map(|(&shard, kept)| kept.files.iter().map(move |file| (shard, file.no)));
+        files.map(|(shard, no)| Op::Sync { file: FileId::Journal { shard, no } }).collect()
     }
 
     /// Refuses a directory with records in which no boot file says what counts.

@@ -223,9 +223,7 @@ impl Shard {
         let Err(of) = jobs.aheads.wait(&cold, of) else { return };
         cold.want_file = jobs.want_file;
         // Who begins at the beginning goes on.
-        let begins = cold.from_offset == self.logs.store.log_start_offset(cold.key);
-        let sequential = begins || cold.is_sequential();
-        let jobs = &mut self.logs.jobs;
+        let sequential = cold.is_sequential() || cold.from_offset == self.logs.store.log_start_offset(cold.key);
         jobs.queue.push_back((cold, JobOf::Part { of, sequential }));
         self.start_queued();
     }
